@@ -1,0 +1,240 @@
+package messages
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+)
+
+// The states that callers branch on.
+var (
+	// ErrOverloaded is returned when a queue or an in-flight limit is full. The
+	// request was not sent; it may be tried again later.
+	ErrOverloaded = errors.New("evenkeel: overloaded")
+	// ErrNotLive is returned when the one host that could answer (a cursor's
+	// owner, a slave asked directly) is not live.
+	ErrNotLive = errors.New("evenkeel: host is not live")
+	// ErrNoLiveHost is returned when no live host may serve the read before its
+	// deadline.
+	ErrNoLiveHost = errors.New("evenkeel: no live host may serve this read")
+	// ErrNoPrimary is returned when a write was held for a primary until its
+	// deadline. The write was not sent.
+	ErrNoPrimary = errors.New("evenkeel: no primary to write to")
+	// ErrDeadline is returned when the deadline passed before the outcome was
+	// there. It matches context.DeadlineExceeded too.
+	ErrDeadline = errors.New("evenkeel: deadline passed")
+	// ErrStopped is returned when the app is stopping or stopped. The request was not
+	// sent.
+	ErrStopped = errors.New("evenkeel: stopped")
+	// ErrNotARead is returned for an operation sent to the router that may change
+	// data. Send it to the master.
+	ErrNotARead = errors.New("evenkeel: not a read")
+	// ErrCursorLost is matched by every *CursorLostError.
+	ErrCursorLost = errors.New("evenkeel: cursor lost")
+	// ErrUnknownOutcome is matched by every *UnknownOutcomeError.
+	ErrUnknownOutcome = errors.New("evenkeel: outcome unknown")
+	// ErrWrongHost is matched by every *WrongHostError.
+	ErrWrongHost = errors.New("evenkeel: wrong host")
+	// ErrInvalid is matched by every *InvalidError.
+	ErrInvalid = errors.New("evenkeel: invalid request")
+	// ErrPanicked is matched by every *PanicError.
+	ErrPanicked = errors.New("evenkeel: panicked")
+)
+
+// InvalidError is returned when a request can never work as it is: no
+// operation, a filter that does not encode, an option that this operation does not
+// have. The request was not sent.
+type InvalidError struct {
+	// Field is the part of the message that is wrong, such as "Filter".
+	Field string
+	// Err says what is wrong with it and what to write instead.
+	Err error
+}
+
+func (e *InvalidError) Error() string {
+	return fmt.Sprintf("evenkeel: invalid request: %s: %v", e.Field, e.Err)
+}
+
+// Unwrap returns what is wrong.
+func (e *InvalidError) Unwrap() error { return e.Err }
+
+// Is matches ErrInvalid.
+func (e *InvalidError) Is(target error) bool { return target == ErrInvalid }
+
+// OverloadedError is returned when a limit is reached. Its text names the limit
+// and the Config field that sets it.
+type OverloadedError struct {
+	// Limit is the name of the Config field.
+	Limit string
+	// Max is the limit's value; Pending what was there when the request came.
+	Max, Pending int64
+	// Host is set where the limit is a host's.
+	Host string
+}
+
+func (e *OverloadedError) Error() string {
+	at := ""
+	if e.Host != "" {
+		at = " at " + e.Host
+	}
+	return fmt.Sprintf("evenkeel: overloaded%s: %d of %s=%d in use; send less, or raise the limit", at, e.Pending, e.Limit, e.Max)
+}
+
+// Is matches ErrOverloaded.
+func (e *OverloadedError) Is(target error) bool { return target == ErrOverloaded }
+
+// NoLiveHostError is returned when no live host may serve a read.
+type NoLiveHostError struct {
+	From From
+	// Hosts is a line for each configured host: its state, and why.
+	Hosts []string
+	// Err is the last attempt's failure, nil when there was none.
+	Err error
+}
+
+func (e *NoLiveHostError) Error() string {
+	s := fmt.Sprintf("evenkeel: no live host may serve a read from %v", e.From)
+	for _, h := range e.Hosts {
+		s += "; " + h
+	}
+	if e.Err != nil {
+		s += "; last attempt: " + e.Err.Error()
+	}
+	return s
+}
+
+// Unwrap returns the last attempt's failure.
+func (e *NoLiveHostError) Unwrap() error { return e.Err }
+
+// Is matches ErrNoLiveHost.
+func (e *NoLiveHostError) Is(target error) bool { return target == ErrNoLiveHost }
+
+// DeadlineError is returned when the deadline passed. It matches ErrDeadline and
+// context.DeadlineExceeded, so that mongo.IsTimeout holds for it.
+type DeadlineError struct {
+	// Phase says where the request was: "queued", "held" (for a primary) or "sent".
+	Phase string
+	// After is how long it had been there.
+	After time.Duration
+	// Err is the last failure before, nil when there was none.
+	Err error
+}
+
+func (e *DeadlineError) Error() string {
+	s := fmt.Sprintf("evenkeel: deadline passed after %v (%s)", e.After.Round(time.Microsecond), e.Phase)
+	if e.Err != nil {
+		s += ": " + e.Err.Error()
+	}
+	return s
+}
+
+// Unwrap returns the last failure.
+func (e *DeadlineError) Unwrap() error { return e.Err }
+
+// Is matches ErrDeadline and context.DeadlineExceeded.
+func (e *DeadlineError) Is(target error) bool {
+	return target == ErrDeadline || target == context.DeadlineExceeded
+}
+
+// UnknownOutcomeError is returned when a write was sent and nobody can say
+// whether it has happened. Do not send it again blindly: read, or make the write
+// one that Write.Verify can settle.
+type UnknownOutcomeError struct {
+	// Attempts is how often the write was put on the wire.
+	Attempts int
+	// Err is the failure that left it open.
+	Err error
+}
+
+func (e *UnknownOutcomeError) Error() string {
+	return fmt.Sprintf("evenkeel: outcome unknown after %d attempt(s): %v", e.Attempts, e.Err)
+}
+
+// Unwrap returns the failure that left it open.
+func (e *UnknownOutcomeError) Unwrap() error { return e.Err }
+
+// Is matches ErrUnknownOutcome.
+func (e *UnknownOutcomeError) Is(target error) bool { return target == ErrUnknownOutcome }
+
+// CursorLostError is returned when the member that holds a cursor is lost, or
+// has forgotten it. A cursor cannot move to another member: run the query again.
+type CursorLostError struct {
+	Host string
+	// Returned is how many documents had been returned before.
+	Returned int64
+	Err      error
+}
+
+func (e *CursorLostError) Error() string {
+	return fmt.Sprintf("evenkeel: cursor lost with its host %s after %d documents: %v; run the query again", e.Host, e.Returned, e.Err)
+}
+
+// Unwrap returns why it was lost.
+func (e *CursorLostError) Unwrap() error { return e.Err }
+
+// Is matches ErrCursorLost.
+func (e *CursorLostError) Is(target error) bool { return target == ErrCursorLost }
+
+// WrongHostError says that a socket to a configured address was answered by
+// somebody else. No read or write went over it.
+type WrongHostError struct {
+	// Address is the configured address that was dialled.
+	Address string
+	// Want and Got are the member's own name (hello.me) as it should be and as it
+	// was, or the set's name where Field is "setName".
+	Field, Want, Got string
+	// Remote is the IP address and port that answered, where known.
+	Remote string
+}
+
+func (e *WrongHostError) Error() string {
+	got := e.Got
+	if got == "" {
+		got = "none"
+	}
+	s := fmt.Sprintf("evenkeel: wrong host: dialled %s, and %s is %s, not %s", e.Address, e.Field, got, e.Want)
+	if e.Remote != "" {
+		s += " (answered from " + e.Remote + ")"
+	}
+	if e.Field == "me" {
+		s += "; if both names mean one member, say so in Config.Aliases"
+	}
+	return s
+}
+
+// Is matches ErrWrongHost.
+func (e *WrongHostError) Is(target error) bool { return target == ErrWrongHost }
+
+// PanicError is a panic inside evenkeel, with its stack.
+type PanicError struct {
+	Value any
+	Stack []byte
+}
+
+func (e *PanicError) Error() string { return fmt.Sprintf("evenkeel: panicked: %v", e.Value) }
+
+// Is matches ErrPanicked.
+func (e *PanicError) Is(target error) bool { return target == ErrPanicked }
+
+// Unwrap returns the panic's value when it was an error.
+func (e *PanicError) Unwrap() error {
+	err, _ := e.Value.(error)
+	return err
+}
+
+// Retryable reports whether sending the same request again is both safe and of
+// use later: it was certainly not executed, and what stood in the way passes.
+func Retryable(err error) bool {
+	if errors.Is(err, ErrUnknownOutcome) {
+		return false // It may have been executed.
+	}
+	switch {
+	case errors.Is(err, ErrOverloaded): // Queues drain.
+	case errors.Is(err, ErrNoLiveHost), errors.Is(err, ErrNotLive): // Hosts come back.
+	case errors.Is(err, ErrNoPrimary): // Elections end.
+	default:
+		return false // Invalid for ever, stopped for good, or out of its own time.
+	}
+	return true
+}
