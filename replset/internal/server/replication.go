@@ -1,0 +1,246 @@
+package server
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/evenkeel/evenkeel/replset/internal/repl"
+)
+
+var replicationCommands = []*command{
+	{name: "replSetGetStatus", run: replSetGetStatus, admin: true},
+	{name: "replSetGetConfig", run: replSetGetConfig, admin: true},
+	{name: "replSetStepDown", run: replSetStepDown, admin: true},
+	{name: "replSetFreeze", run: replSetFreeze, admin: true},
+}
+
+// member refuses a command on what is no member of a set.
+func (c *conn) member() (repl.Status, error) {
+	st := c.s.node.Status()
+	switch st.Role {
+	case repl.Standalone:
+		return st, refuse(codeNoReplicationEnabled, "not running with --replSet")
+	case repl.Startup:
+		return st, refuse(codeNotYetInitialized, "no replset config has been received")
+	case repl.Removed:
+		return st, refuse(93, "Our replica set config is invalid or we are not a member of it")
+	}
+	return st, nil
+}
+
+// roleName is a member state as the server writes it.
+func roleName(role repl.Role) string {
+	switch role {
+	case repl.Startup:
+		return "STARTUP"
+	case repl.Primary:
+		return "PRIMARY"
+	case repl.Secondary:
+		return "SECONDARY"
+	case repl.Recovering:
+		return "RECOVERING"
+	case repl.Startup2:
+		return "STARTUP2"
+	case repl.Down:
+		return "(not reachable/healthy)"
+	case repl.Rollback:
+		return "ROLLBACK"
+	case repl.Removed:
+		return "REMOVED"
+	}
+	return "UNKNOWN"
+}
+
+func replSetGetStatus(c *conn, r *request) error {
+	p := r.fields()
+	for p.next() {
+		switch string(p.f.key) {
+		case "initialSync":
+		default:
+			p.unknown()
+		}
+	}
+	if p.err != nil {
+		return p.err
+	}
+	st, err := c.member()
+	if err != nil {
+		return err
+	}
+	w := &c.out
+	members := c.s.node.MembersStatus()
+	sync := ""
+	for _, m := range members {
+		if m.Self {
+			sync = m.SyncFrom
+		}
+	}
+	votes := int32(len(members))
+	w.string("set", st.SetName)
+	w.date("date", time.Now())
+	w.int32("myState", int32(st.Role))
+	w.int64("term", st.Term)
+	w.string("syncSourceHost", sync)
+	w.int32("syncSourceId", memberID(members, sync))
+	w.int64("heartbeatIntervalMillis", 2000)
+	w.int32("majorityVoteCount", votes/2+1)
+	w.int32("writeMajorityCount", votes/2+1)
+	w.int32("votingMembersCount", votes)
+	w.int32("writableVotingMembersCount", votes)
+	at := w.doc("optimes")
+	appendOpTime(w, "lastCommittedOpTime", st.MajorityCommitted)
+	w.date("lastCommittedWallTime", st.MajorityCommittedAt)
+	appendOpTime(w, "readConcernMajorityOpTime", st.MajorityCommitted)
+	appendOpTime(w, "appliedOpTime", st.LastApplied)
+	appendOpTime(w, "durableOpTime", st.LastApplied)
+	w.date("lastAppliedWallTime", st.LastAppliedWall)
+	w.date("lastDurableWallTime", st.LastAppliedWall)
+	w.close(at)
+	at = w.array("members")
+	for i, m := range members {
+		one := w.docAt(i)
+		health := 0.0
+		if m.Health {
+			health = 1
+		}
+		w.int32("_id", m.ID)
+		w.string("name", m.Host)
+		w.double("health", health)
+		w.int32("state", int32(m.Role))
+		w.string("stateStr", roleName(m.Role))
+		w.int32("uptime", int32(time.Since(c.s.started)/time.Second))
+		appendOpTime(w, "optime", m.OpTime)
+		w.date("optimeDate", m.OpTimeAt)
+		if !m.Self {
+			w.date("lastHeartbeat", time.Now())
+			w.date("lastHeartbeatRecv", time.Now())
+			w.int64("pingMs", 0)
+			w.string("lastHeartbeatMessage", "")
+		}
+		w.string("syncSourceHost", m.SyncFrom)
+		w.int32("syncSourceId", memberID(members, m.SyncFrom))
+		w.string("infoMessage", "")
+		w.int32("configVersion", st.SetVersion)
+		w.int64("configTerm", st.Term)
+		if m.Self {
+			w.bool("self", true)
+			w.string("lastHeartbeatMessage", "")
+		}
+		w.close(one)
+	}
+	w.close(at)
+	return nil
+}
+
+func memberID(members []repl.MemberStatus, host string) int32 {
+	for _, m := range members {
+		if host != "" && m.Host == host {
+			return m.ID
+		}
+	}
+	return -1
+}
+
+func replSetGetConfig(c *conn, r *request) error {
+	p := r.fields()
+	for p.next() {
+		switch string(p.f.key) {
+		case "commitmentStatus":
+			if p.flag() {
+				p.fail(refuse(codeNotImplemented, "commitmentStatus is not supported"))
+			}
+		default:
+			p.unknown()
+		}
+	}
+	if p.err != nil {
+		return p.err
+	}
+	if _, err := c.member(); err != nil {
+		return err
+	}
+	c.out.raw("config", c.s.node.Config())
+	return nil
+}
+
+func replSetStepDown(c *conn, r *request) error {
+	secs, ok := integral(r.first)
+	if !ok {
+		if truthy(r.first) || r.first.Type == 0 {
+			return refuse(codeTypeMismatch, "Expected field \"replSetStepDown\" to have numeric type, but found %s", typeName(r.first.Type))
+		}
+		secs = 0
+	}
+	if secs == 0 {
+		secs = 60
+	}
+	force := false
+	catchUp := int64(-1)
+	p := r.fields()
+	for p.next() {
+		switch string(p.f.key) {
+		case "force":
+			force = p.flag()
+		case "secondaryCatchUpPeriodSecs":
+			catchUp = p.count()
+		default:
+			p.unknown()
+		}
+	}
+	if p.err != nil {
+		return p.err
+	}
+	switch {
+	case secs < 0:
+		return refuse(codeBadValue, "stepdown period must be a positive integer")
+	case catchUp > secs:
+		return refuse(codeBadValue, "stepdown period must be longer than secondaryCatchUpPeriodSecs")
+	case catchUp < 0 && force:
+		catchUp = 0
+	case catchUp < 0:
+		catchUp = min(10, secs)
+	}
+	st, err := c.member()
+	if err != nil {
+		return err
+	}
+	if st.Role != repl.Primary {
+		return refuse(codeNotWritablePrimary, "not primary so can't step down")
+	}
+	const most = int64(365 * 24 * time.Hour / time.Second)
+	err = c.s.node.StepDown(c.opCtx, time.Duration(min(secs, most))*time.Second, time.Duration(min(catchUp, most))*time.Second, force)
+	if err != nil && c.opCtx.Err() == nil && errors.Is(err, context.DeadlineExceeded) {
+		return refuse(262, "%s", fmt.Sprintf("No electable secondaries caught up as of %s. Please use the replSetStepDown command with the argument {force: true} to force node to step down.", time.Now().UTC().Format(time.RFC3339)))
+	}
+	return err
+}
+
+func replSetFreeze(c *conn, r *request) error {
+	secs, ok := integral(r.first)
+	if !ok {
+		return refuse(codeTypeMismatch, "Expected field \"replSetFreeze\" to have numeric type, but found %s", typeName(r.first.Type))
+	}
+	if err := r.noFields(); err != nil {
+		return err
+	}
+	st, err := c.member()
+	if err != nil {
+		return err
+	}
+	if st.Role == repl.Primary {
+		return refuse(codeNotSecondary, "cannot freeze node when primary or running for election. state: Primary")
+	}
+	return c.freezeElections(time.Duration(min(max(secs, 0), 1<<31)) * time.Second)
+}
+
+// freezeElections keeps this member from standing for election.
+func (c *conn) freezeElections(d time.Duration) error {
+	f, ok := c.s.node.(interface{ Freeze(time.Duration) })
+	if !ok {
+		return refuse(codeNotImplemented, "replSetFreeze is not supported by this member")
+	}
+	f.Freeze(d)
+	return nil
+}
