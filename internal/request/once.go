@@ -1,0 +1,54 @@
+// Package request is a question on its way: what was asked, until when it
+// must be answered, and the reply that is given exactly once.
+package request
+
+import (
+	"context"
+	"sync/atomic"
+	"time"
+)
+
+// once gives a reply of type R exactly once: the first of the worker, the
+// deadline's timer, the asker's own cancellation and the shutdown wins, the
+// others are told that they lost.
+type once[R any] struct {
+	replied atomic.Bool
+	timer   *time.Timer // set before the request is shared
+	// attempt cancels what is on the wire for this request.
+	attempt atomic.Pointer[context.CancelFunc]
+	deliver func(R)
+	release func() // returns the admission; may be nil
+}
+
+// give delivers r unless a reply was given already. What is on the wire for the
+// request is cancelled: nobody waits for it any more.
+func (o *once[R]) give(r R) bool {
+	if !o.replied.CompareAndSwap(false, true) {
+		return false
+	}
+	if o.timer != nil {
+		o.timer.Stop()
+	}
+	if cancel := o.attempt.Load(); cancel != nil {
+		(*cancel)()
+	}
+	// Before the reply, so that an asker who sends again at once is admitted.
+	if o.release != nil {
+		o.release()
+	}
+	o.deliver(r)
+	return true
+}
+
+// Done reports whether the reply was given.
+func (o *once[R]) Done() bool { return o.replied.Load() }
+
+// SetAttempt names the cancel function of the attempt that is now on the
+// wire. When the reply was given in the meantime, the attempt is cancelled at once:
+// give may have run just before the function was known.
+func (o *once[R]) SetAttempt(cancel context.CancelFunc) {
+	o.attempt.Store(&cancel)
+	if o.replied.Load() {
+		cancel()
+	}
+}
