@@ -13,7 +13,7 @@ import (
 // others are told that they lost.
 type once[R any] struct {
 	replied atomic.Bool
-	timer   *time.Timer // set before the request is shared
+	timer   atomic.Pointer[time.Timer]
 	// attempt cancels what is on the wire for this request.
 	attempt atomic.Pointer[context.CancelFunc]
 	deliver func(R)
@@ -26,8 +26,8 @@ func (o *once[R]) give(r R) bool {
 	if !o.replied.CompareAndSwap(false, true) {
 		return false
 	}
-	if o.timer != nil {
-		o.timer.Stop()
+	if timer := o.timer.Load(); timer != nil {
+		timer.Stop()
 	}
 	if cancel := o.attempt.Load(); cancel != nil {
 		(*cancel)()
@@ -51,4 +51,11 @@ func (o *once[R]) SetAttempt(cancel context.CancelFunc) {
 	if o.replied.Load() {
 		cancel()
 	}
+}
+
+// arm calls f at the deadline, unless the reply is given before. The timer may
+// fire before it is stored, when the deadline is now: then there is nothing left
+// to stop.
+func (o *once[R]) arm(deadline time.Time, f func()) {
+	o.timer.Store(time.AfterFunc(time.Until(deadline), f))
 }

@@ -40,7 +40,7 @@ func NewRead(m *messages.Read, cmd *command.Read, now, deadline time.Time, relea
 // StartDeadline arms the timer that answers with a DeadlineError. It is called before
 // the read is shared.
 func (r *Read) StartDeadline() {
-	r.timer = time.AfterFunc(time.Until(r.Deadline), func() {
+	r.arm(r.Deadline, func() {
 		r.Reply(&messages.ReadReply{Err: &messages.DeadlineError{Phase: "read", After: time.Since(r.Asked)}})
 	})
 }

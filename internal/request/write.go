@@ -33,7 +33,7 @@ func NewWrite(m *messages.Write, cmd *command.Write, now, deadline time.Time, re
 // OnDeadline arms a timer that calls f at the deadline, unless the write was answered
 // before. It is called before the write is shared.
 func (w *Write) OnDeadline(f func()) {
-	w.timer = time.AfterFunc(time.Until(w.Deadline), f)
+	w.arm(w.Deadline, f)
 }
 
 // Reply answers the write unless it was answered before, and reports whether it
