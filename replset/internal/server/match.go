@@ -1,16 +1,149 @@
 package server
 
-import "go.mongodb.org/mongo-driver/v2/bson"
+import (
+	"context"
 
-var readCommands []*command
+	"go.mongodb.org/mongo-driver/v2/bson"
 
-var writeCommands = []*command{
-	{name: "insert", run: runInsert, where: primaryOnly, kind: writeKind, writeConcern: true, retryable: true, inV1: true},
+	"github.com/evenkeel/evenkeel/replset/internal/query"
+	"github.com/evenkeel/evenkeel/replset/internal/repl"
+)
+
+// checkEvery is how many documents are looked at between two looks at whether the
+// command's time is up.
+const checkEvery = 1024
+
+// eachMatch yields a collection's documents that match, until yield returns
+// false. A filter that pins _id costs one look-up for each value, however large
+// the collection. A collection that does not exist has no documents.
+func eachMatch(ctx context.Context, coll repl.Collection, f *query.Filter, yield func(bson.Raw) bool) error {
+	if coll == nil {
+		return nil
+	}
+	if f != nil {
+		if ids, exact := f.IDs(); ids != nil {
+			for _, id := range ids {
+				doc, ok := coll.ByID(id)
+				if ok && (exact || f.Match(doc)) && !yield(doc) {
+					break
+				}
+			}
+			return nil
+		}
+	}
+	var err error
+	n := 0
+	coll.Each(func(doc bson.Raw) bool {
+		if n++; n%checkEvery == 0 {
+			if err = ctx.Err(); err != nil {
+				return false
+			}
+		}
+		return f != nil && !f.Match(doc) || yield(doc)
+	})
+	return err
 }
 
-func filterDocs(docs []bson.Raw, filter bson.Raw) ([]bson.Raw, error) {
-	if len(filter) > 5 {
-		return nil, refuse(codeNotImplemented, "a filter is not supported here")
+// firstMatches returns the matching documents in the order of sort, at most limit
+// of them (0: all), after skip ones.
+func firstMatches(ctx context.Context, coll repl.Collection, f *query.Filter, sort *query.Sort, backwards bool, skip, limit int64) ([]bson.Raw, error) {
+	var docs []bson.Raw
+	enough := int64(-1)
+	if sort == nil && !backwards {
+		if limit > 0 && skip <= maxMessageSize && limit <= maxMessageSize {
+			enough = skip + limit
+		}
+	}
+	err := eachMatch(ctx, coll, f, func(doc bson.Raw) bool {
+		docs = append(docs, doc)
+		return int64(len(docs)) != enough
+	})
+	if err != nil {
+		return nil, err
+	}
+	if backwards {
+		for i, j := 0, len(docs)-1; i < j; i, j = i+1, j-1 {
+			docs[i], docs[j] = docs[j], docs[i]
+		}
+	}
+	if sort != nil {
+		if err := sort.Sort(docs); err != nil {
+			return nil, err
+		}
+	}
+	docs = docs[min(skip, int64(len(docs))):]
+	if limit > 0 {
+		docs = docs[:min(limit, int64(len(docs)))]
 	}
 	return docs, nil
+}
+
+// filterDocs is the filter of a listing.
+func filterDocs(docs []bson.Raw, filter bson.Raw) ([]bson.Raw, error) {
+	if len(filter) <= 5 {
+		return docs, nil
+	}
+	f, err := query.CompileFilter(filter)
+	if err != nil {
+		return nil, err
+	}
+	var kept []bson.Raw
+	for _, doc := range docs {
+		if f.Match(doc) {
+			kept = append(kept, doc)
+		}
+	}
+	return kept, nil
+}
+
+// hint is the index that a client wants used. None but the one on _id is ever
+// used; but one that does not exist is refused.
+type hint struct {
+	name string
+	key  bson.Raw
+}
+
+// hint reads a hint: an index's name or its key.
+func (p *fieldReader) hint() *hint {
+	switch p.f.value.Type {
+	case bson.TypeString:
+		return &hint{name: p.text()}
+	case bson.TypeEmbeddedDocument:
+		if doc := p.document(); len(doc) > 5 {
+			return &hint{key: doc}
+		}
+		return nil
+	}
+	p.fail(refuse(codeFailedToParse, "Hint must be a string or an object"))
+	return nil
+}
+
+// natural says that a hint asks for the natural order, and in which direction.
+func (h *hint) natural() (direction int, ok bool) {
+	if h == nil || h.key == nil {
+		return 0, false
+	}
+	v, ok := lookup(h.key, "$natural")
+	if !ok {
+		return 0, false
+	}
+	if n, _ := number(v); n < 0 {
+		return -1, true
+	}
+	return 1, true
+}
+
+func (h *hint) check(db, name string, coll repl.Collection) error {
+	if h == nil || coll == nil {
+		return nil
+	}
+	if _, ok := h.natural(); ok {
+		return nil
+	}
+	for _, ix := range coll.Indexes() {
+		if h.key == nil && ix.Name == h.name || h.key != nil && sameKeys(ix.Key, h.key) {
+			return nil
+		}
+	}
+	return refuse(codeBadValue, "error processing query: ns=%s.%s planner returned error :: caused by :: hint provided does not correspond to an existing index", db, name)
 }

@@ -1,0 +1,128 @@
+package server
+
+import (
+	"iter"
+
+	"go.mongodb.org/mongo-driver/v2/bson"
+
+	"github.com/evenkeel/evenkeel/replset/internal/query"
+	"github.com/evenkeel/evenkeel/replset/internal/repl"
+)
+
+func runAggregate(c *conn, r *request) error {
+	var stages []bson.Raw
+	var h *hint
+	size := int64(-1)
+	hasPipeline, hasCursor := false, false
+	p := r.fields()
+	for p.next() {
+		switch string(p.f.key) {
+		case "pipeline":
+			hasPipeline = true
+			stages = p.pipeline()
+		case "cursor":
+			if p.f.value.Type != bson.TypeEmbeddedDocument {
+				p.fail(refuse(codeTypeMismatch, "cursor field must be missing or an object"))
+				break
+			}
+			hasCursor = true
+			size = p.cursorOptions()
+		case "explain":
+			if p.flag() {
+				p.fail(refuse(codeNotImplemented, "aggregate with explain is not supported"))
+			}
+		case "hint":
+			h = p.hint()
+		case "collation":
+			p.simpleCollation()
+		case "let":
+			p.refuseVariables()
+		case "allowDiskUse", "bypassDocumentValidation":
+			p.flag()
+		default:
+			p.unknown()
+		}
+	}
+	switch {
+	case p.err != nil:
+		return p.err
+	case !hasPipeline:
+		return errMissing(r.name, "pipeline")
+	case !hasCursor:
+		return refuse(codeFailedToParse, "The 'cursor' option is required, except for aggregate with the explain argument")
+	}
+	if r.first.Type != bson.TypeString {
+		return r.refuseCollectionless(stages)
+	}
+	name, err := r.collection()
+	if err != nil {
+		return err
+	}
+	pipeline, err := query.CompilePipeline(stages)
+	if err != nil {
+		return err
+	}
+	var res results
+	err = c.s.node.View(r.readLevel, func(s repl.Snapshot) error {
+		coll := s.Collection(r.db, name)
+		if err := h.check(r.db, name, coll); err != nil {
+			return err
+		}
+		// The leading $match, if any, finds by _id; it is run once more with the rest.
+		var scanned error
+		next, stop := iter.Pull(func(yield func(bson.Raw) bool) {
+			scanned = eachMatch(c.opCtx, coll, pipeline.Filter(), yield)
+		})
+		defer stop()
+		docs, err := pipeline.Run(next)
+		if err == nil {
+			err = scanned
+		}
+		res.docs = docs
+		return err
+	})
+	if err != nil {
+		return err
+	}
+	res.openEnd = true
+	return c.appendCursor(r, name, res, size, false, false)
+}
+
+// pipeline reads the stages of an aggregation.
+func (p *fieldReader) pipeline() []bson.Raw {
+	if p.f.value.Type != bson.TypeArray {
+		p.fail(refuse(codeTypeMismatch, "'pipeline' option must be specified as an array"))
+		return nil
+	}
+	var stages []bson.Raw
+	for s := scan(p.f.value.Value); ; {
+		e, ok := s.next()
+		if !ok {
+			return stages
+		}
+		if e.value.Type != bson.TypeEmbeddedDocument {
+			p.fail(refuse(codeTypeMismatch, "Each element of the 'pipeline' array must be an object"))
+			return nil
+		}
+		stages = append(stages, bson.Raw(e.value.Value))
+	}
+}
+
+// refuseCollectionless refuses an aggregate of no collection, which needs stages
+// that make documents of their own. There are none here.
+func (r *request) refuseCollectionless(stages []bson.Raw) error {
+	if n, ok := integral(r.first); !ok || n != 1 {
+		return refuse(codeFailedToParse, "Invalid command format: the 'aggregate' field must specify a collection name or 1")
+	}
+	if len(stages) == 0 {
+		return refuse(codeInvalidNamespace, "{aggregate: 1} is not valid for an empty pipeline.")
+	}
+	s := scan(stages[0])
+	f, _ := s.next()
+	switch name := string(f.key); name {
+	case "$currentOp", "$listLocalSessions", "$listSessions", "$changeStream", "$documents", "$querySettings":
+		return refuse(40324, "Unrecognized pipeline stage name: '%s'", name)
+	default:
+		return refuse(codeInvalidNamespace, "{aggregate: 1} is not valid for '%s'; a collection is required.", name)
+	}
+}
