@@ -1,0 +1,70 @@
+package messages_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"testing"
+
+	"go.mongodb.org/mongo-driver/v2/mongo"
+
+	"github.com/evenkeel/evenkeel/messages"
+)
+
+func TestTypedErrorsMatchTheirSentinelsAndUnwrap(t *testing.T) {
+	for _, c := range []struct {
+		err      error
+		sentinel error
+	}{
+		{&messages.InvalidError{Field: "Filter", Err: io.EOF}, messages.ErrInvalid},
+		{&messages.NoLiveHostError{Err: io.EOF}, messages.ErrNoLiveHost},
+		{&messages.DeadlineError{Phase: "queued", Err: io.EOF}, messages.ErrDeadline},
+		{&messages.UnknownOutcomeError{Attempts: 1, Err: io.EOF}, messages.ErrUnknownOutcome},
+		{&messages.CursorLostError{Host: "a:1", Err: io.EOF}, messages.ErrCursorLost},
+		{&messages.PanicError{Value: io.EOF}, messages.ErrPanicked},
+	} {
+		err := fmt.Errorf("wrapped: %w", c.err)
+		if !errors.Is(err, c.sentinel) {
+			t.Errorf("%T does not match %v", c.err, c.sentinel)
+		}
+		if !errors.Is(err, io.EOF) {
+			t.Errorf("%T does not unwrap to its cause", c.err)
+		}
+	}
+}
+
+func TestAPassedDeadlineIsATimeoutToTheDriverToo(t *testing.T) {
+	err := error(&messages.DeadlineError{Phase: "queued"})
+	if !errors.Is(err, context.DeadlineExceeded) || !mongo.IsTimeout(err) {
+		t.Errorf("%v is not a time-out to the driver", err)
+	}
+}
+
+func TestWhatMayHaveBeenExecutedIsNeverRetryable(t *testing.T) {
+	for _, c := range []struct {
+		err  error
+		want bool
+	}{
+		{&messages.OverloadedError{Limit: "WriteQueue", Max: 1, Pending: 1}, true},
+		{&messages.NoLiveHostError{}, true},
+		{messages.ErrNotLive, true},
+		{&messages.DeadlineError{Phase: "held", Err: messages.ErrNoPrimary}, true},
+		{&messages.UnknownOutcomeError{Attempts: 1, Err: messages.ErrNoPrimary}, false},
+		{&messages.InvalidError{Field: "Filter", Err: io.EOF}, false},
+		{messages.ErrStopped, false},
+		{&messages.DeadlineError{Phase: "queued"}, false},
+		{nil, false},
+	} {
+		if got := messages.Retryable(c.err); got != c.want {
+			t.Errorf("Retryable(%v) = %v, want %v", c.err, got, c.want)
+		}
+	}
+}
+
+func TestAnOutcomeNobodySetClaimsNothing(t *testing.T) {
+	var reply messages.WriteReply
+	if reply.Outcome != messages.Unknown {
+		t.Errorf("the zero outcome is %v", reply.Outcome)
+	}
+}

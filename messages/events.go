@@ -1,0 +1,292 @@
+package messages
+
+import (
+	"fmt"
+	"time"
+)
+
+// Event is something that happened to a host, to the set or to a queue. Each
+// kind is a struct of its own; all embed Header.
+type Event interface {
+	// Head returns the event's number, time and host.
+	Head() Header
+	// Kind is the event's name, the same as its type's.
+	Kind() Kind
+	// String is one line for people.
+	String() string
+}
+
+// Kind names a kind of event.
+type Kind string
+
+// The kinds of events.
+const (
+	KindHostDialing    Kind = "HostDialing"
+	KindHostLive       Kind = "HostLive"
+	KindHostStandby    Kind = "HostStandby"
+	KindHostLost       Kind = "HostLost"
+	KindWrongHost      Kind = "WrongHost"
+	KindDuplicateHost  Kind = "DuplicateHost"
+	KindHostEjected    Kind = "HostEjected"
+	KindHostRestored   Kind = "HostRestored"
+	KindHostRestarting Kind = "HostRestarting"
+	KindRoleChanged    Kind = "RoleChanged"
+	KindPrimaryChanged Kind = "PrimaryChanged"
+	KindReadsDegraded  Kind = "ReadsDegraded"
+	KindReadsRestored  Kind = "ReadsRestored"
+	KindWritesHeld     Kind = "WritesHeld"
+	KindWritesResumed  Kind = "WritesResumed"
+	KindOverloaded     Kind = "Overloaded"
+	KindMemberAdded    Kind = "MemberAdded"
+	KindMemberRemoved  Kind = "MemberRemoved"
+	KindStopped        Kind = "Stopped"
+)
+
+// Header is what every event has. The app fills in Seq and Time as it publishes.
+type Header struct {
+	// Seq rises by one with every event of an app; a gap is a dropped event.
+	Seq uint64 `json:"seq"`
+	// Time is when it was published.
+	Time time.Time `json:"time"`
+	// Host is the configured host it concerns, "" for the whole set.
+	Host string `json:"host,omitempty"`
+}
+
+// Head returns the header.
+func (h Header) Head() Header { return h }
+
+// Role is what a member is in its set, as the events say it.
+type Role string
+
+// The roles of a member.
+const (
+	RoleUnknown   Role = "unknown"
+	RolePrimary   Role = "primary"
+	RoleSecondary Role = "secondary"
+	// RoleOther is a member that cannot serve: recovering, in initial sync, hidden, an arbiter.
+	RoleOther Role = "other"
+	// RoleStandalone is a server that is no member of any set.
+	RoleStandalone Role = "standalone"
+)
+
+// HostDialing: a slave began to try its host; once per outage, not per attempt.
+type HostDialing struct{ Header }
+
+// HostLive: a host may serve.
+type HostLive struct {
+	Header
+	Role Role `json:"role"`
+	// Down is how long it had not been live; zero the first time.
+	Down time.Duration `json:"down"`
+	// Attempts is how often it was dialled in that time.
+	Attempts int `json:"attempts"`
+}
+
+// HostStandby: the right member answers and cannot serve yet.
+type HostStandby struct {
+	Header
+	Reason string `json:"reason"`
+}
+
+// HostLost: the connection to a host is gone, or does not come about.
+type HostLost struct {
+	Header
+	Err error `json:"-"`
+	// Reason is Err's text.
+	Reason string `json:"reason"`
+}
+
+// WrongHost: a socket to a configured address was answered by somebody else.
+type WrongHost struct {
+	Header
+	Field  string `json:"field"`
+	Want   string `json:"want"`
+	Got    string `json:"got"`
+	Remote string `json:"remote,omitempty"`
+}
+
+// DuplicateHost: two configured names lead to one server. Host stands by, Of stays.
+type DuplicateHost struct {
+	Header
+	Of string `json:"of"`
+}
+
+// HostEjected: a host that still answers heartbeats is kept from reads.
+type HostEjected struct {
+	Header
+	Reason string `json:"reason"`
+	// Evacuated is how many reads were moved to other hosts.
+	Evacuated int `json:"evacuated"`
+	// Floor says that the host should have been ejected and was not, because too
+	// few would have remained.
+	Floor bool `json:"floor"`
+}
+
+// HostRestored: an ejected host serves again.
+type HostRestored struct {
+	Header
+	After time.Duration `json:"after"`
+}
+
+// HostRestarting: the supervisor restarts a slave that failed.
+type HostRestarting struct {
+	Header
+	Reason string `json:"reason"`
+	// Restarts counts this slave's restarts, this one included.
+	Restarts int `json:"restarts"`
+	// Backoff is how long the new incarnation waits before it dials.
+	Backoff time.Duration `json:"backoff"`
+}
+
+// RoleChanged: a live host has another role.
+type RoleChanged struct {
+	Header
+	From Role `json:"from"`
+	To   Role `json:"to"`
+}
+
+// PrimaryChanged: the primary is another one, or there is none (To is "").
+type PrimaryChanged struct {
+	Header
+	From string `json:"from"`
+	To   string `json:"to"`
+}
+
+// ReadsDegraded: reads go where they should not have to.
+type ReadsDegraded struct {
+	Header
+	Reason string `json:"reason"`
+}
+
+// ReadsRestored: reads go where they should again.
+type ReadsRestored struct {
+	Header
+	After time.Duration `json:"after"`
+}
+
+// WritesHeld: there is no primary; writes wait for one.
+type WritesHeld struct {
+	Header
+	// Waiting is how many writes wait at this moment.
+	Waiting int `json:"waiting"`
+}
+
+// WritesResumed: there is a primary again.
+type WritesResumed struct {
+	Header
+	// Held is how many writes had to wait; Expired of them passed their
+	// deadline meanwhile, and Sent go out now.
+	Held    int           `json:"held"`
+	Sent    int           `json:"sent"`
+	Expired int           `json:"expired"`
+	After   time.Duration `json:"after"`
+}
+
+// Overloaded: requests were refused because a limit is reached. At most one a
+// second for each limit and host.
+type Overloaded struct {
+	Header
+	// Limit is the Config field.
+	Limit string `json:"limit"`
+	Max   int64  `json:"max"`
+	// Refused is how many requests were refused since the last such event.
+	Refused int64 `json:"refused"`
+}
+
+// MemberAdded: the set's own config has a new member.
+type MemberAdded struct{ Header }
+
+// MemberRemoved: the set's own config has lost a member.
+type MemberRemoved struct{ Header }
+
+// Stopped: the app has stopped. It is the last event.
+type Stopped struct{ Header }
+
+// Kind returns the event's name.
+func (HostDialing) Kind() Kind    { return KindHostDialing }
+func (HostLive) Kind() Kind       { return KindHostLive }
+func (HostStandby) Kind() Kind    { return KindHostStandby }
+func (HostLost) Kind() Kind       { return KindHostLost }
+func (WrongHost) Kind() Kind      { return KindWrongHost }
+func (DuplicateHost) Kind() Kind  { return KindDuplicateHost }
+func (HostEjected) Kind() Kind    { return KindHostEjected }
+func (HostRestored) Kind() Kind   { return KindHostRestored }
+func (HostRestarting) Kind() Kind { return KindHostRestarting }
+func (RoleChanged) Kind() Kind    { return KindRoleChanged }
+func (PrimaryChanged) Kind() Kind { return KindPrimaryChanged }
+func (ReadsDegraded) Kind() Kind  { return KindReadsDegraded }
+func (ReadsRestored) Kind() Kind  { return KindReadsRestored }
+func (WritesHeld) Kind() Kind     { return KindWritesHeld }
+func (WritesResumed) Kind() Kind  { return KindWritesResumed }
+func (Overloaded) Kind() Kind     { return KindOverloaded }
+func (MemberAdded) Kind() Kind    { return KindMemberAdded }
+func (MemberRemoved) Kind() Kind  { return KindMemberRemoved }
+func (Stopped) Kind() Kind        { return KindStopped }
+
+func (e HostDialing) String() string { return e.Host + " is being dialled" }
+
+func (e HostLive) String() string {
+	if e.Down == 0 {
+		return fmt.Sprintf("%s is live (%s)", e.Host, e.Role)
+	}
+	return fmt.Sprintf("%s is live again (%s) after %v, %d attempts", e.Host, e.Role, e.Down.Round(time.Millisecond), e.Attempts)
+}
+
+func (e HostStandby) String() string { return fmt.Sprintf("%s stands by: %s", e.Host, e.Reason) }
+func (e HostLost) String() string    { return fmt.Sprintf("%s is lost: %s", e.Host, e.Reason) }
+
+func (e WrongHost) String() string {
+	return fmt.Sprintf("%s was answered by a wrong host: %s is %q, not %q", e.Host, e.Field, e.Got, e.Want)
+}
+
+func (e DuplicateHost) String() string {
+	return fmt.Sprintf("%s is the same server as %s and stands by", e.Host, e.Of)
+}
+
+func (e HostEjected) String() string {
+	if e.Floor {
+		return fmt.Sprintf("%s should be ejected (%s) but too few hosts would remain", e.Host, e.Reason)
+	}
+	return fmt.Sprintf("%s is ejected: %s; %d reads moved", e.Host, e.Reason, e.Evacuated)
+}
+
+func (e HostRestored) String() string {
+	return fmt.Sprintf("%s is restored after %v", e.Host, e.After.Round(time.Millisecond))
+}
+
+func (e HostRestarting) String() string {
+	return fmt.Sprintf("%s restarts (number %d, dials in %v): %s", e.Host, e.Restarts, e.Backoff.Round(time.Millisecond), e.Reason)
+}
+
+func (e RoleChanged) String() string {
+	return fmt.Sprintf("%s was %s and is %s", e.Host, e.From, e.To)
+}
+
+func (e PrimaryChanged) String() string {
+	if e.To == "" {
+		return "there is no primary; it was " + e.From
+	}
+	return fmt.Sprintf("the primary is %s; it was %q", e.To, e.From)
+}
+
+func (e ReadsDegraded) String() string { return "reads are degraded: " + e.Reason }
+
+func (e ReadsRestored) String() string {
+	return fmt.Sprintf("reads are restored after %v", e.After.Round(time.Millisecond))
+}
+
+func (e WritesHeld) String() string {
+	return fmt.Sprintf("writes are held for a primary, %d waiting", e.Waiting)
+}
+
+func (e WritesResumed) String() string {
+	return fmt.Sprintf("writes resume after %v: %d held, %d sent, %d expired", e.After.Round(time.Millisecond), e.Held, e.Sent, e.Expired)
+}
+
+func (e Overloaded) String() string {
+	return fmt.Sprintf("overloaded: %s=%d reached, %d refused", e.Limit, e.Max, e.Refused)
+}
+
+func (e MemberAdded) String() string   { return e.Host + " was added to the set" }
+func (e MemberRemoved) String() string { return e.Host + " was removed from the set" }
+func (Stopped) String() string         { return "stopped" }
