@@ -143,7 +143,7 @@ func (p *fieldReader) payload() []byte {
 	case bson.TypeString:
 		return bytes.Clone(text(p.f.value))
 	}
-	p.fail(errType(p.where, string(p.f.key), p.f.value.Type, "binData"))
+	p.wrongType("binData")
 	return nil
 }
 

@@ -236,15 +236,12 @@ func listDatabases(c *conn, r *request) error {
 // cursorOptions reads {batchSize: n}; -1 is the default.
 func (p *fieldReader) cursorOptions() int64 {
 	doc := p.document()
-	if p.err != nil {
-		return 0
-	}
 	size := int64(-1)
 	in := read("cursor", doc)
 	for in.next() {
 		switch string(in.f.key) {
 		case "batchSize":
-			size = in.count()
+			size = in.countOr(-1)
 		default:
 			in.unknown()
 		}

@@ -77,11 +77,23 @@ func (p *fieldReader) fail(err error) {
 	}
 }
 
+// given says that the field has a value: to the server's parsers null is none.
+func (p *fieldReader) given() bool {
+	return p.f.value.Type != bson.TypeNull && p.f.value.Type != bson.TypeUndefined
+}
+
+// wrongType notes that the field is none of the types it could be.
+func (p *fieldReader) wrongType(want ...string) {
+	if p.given() {
+		p.fail(errType(p.where, string(p.f.key), p.f.value.Type, want...))
+	}
+}
+
 func (p *fieldReader) unknown() { p.fail(errUnknownField(p.where, string(p.f.key))) }
 
 func (p *fieldReader) document() bson.Raw {
 	if p.f.value.Type != bson.TypeEmbeddedDocument {
-		p.fail(errType(p.where, string(p.f.key), p.f.value.Type, "object"))
+		p.wrongType("object")
 		return nil
 	}
 	return bson.Raw(p.f.value.Value)
@@ -89,7 +101,7 @@ func (p *fieldReader) document() bson.Raw {
 
 func (p *fieldReader) text() string {
 	if p.f.value.Type != bson.TypeString {
-		p.fail(errType(p.where, string(p.f.key), p.f.value.Type, "string"))
+		p.wrongType("string")
 		return ""
 	}
 	return string(text(p.f.value))
@@ -101,25 +113,28 @@ func (p *fieldReader) flag() bool {
 	case bson.TypeBoolean, bson.TypeInt32, bson.TypeInt64, bson.TypeDouble, bson.TypeDecimal128:
 		return truthy(p.f.value)
 	}
-	p.fail(errType(p.where, string(p.f.key), p.f.value.Type, "bool", "long", "int", "decimal", "double"))
+	p.wrongType("bool", "long", "int", "decimal", "double")
 	return false
 }
 
 // strictFlag reads a boolean where the server takes nothing else.
 func (p *fieldReader) strictFlag() bool {
 	if p.f.value.Type != bson.TypeBoolean {
-		p.fail(errType(p.where, string(p.f.key), p.f.value.Type, "bool"))
+		p.wrongType("bool")
 		return false
 	}
 	return p.f.value.Boolean()
 }
 
 // count reads a number that must not be negative.
-func (p *fieldReader) count() int64 {
+func (p *fieldReader) count() int64 { return p.countOr(0) }
+
+// countOr is count with what null stands for.
+func (p *fieldReader) countOr(none int64) int64 {
 	n, ok := integral(p.f.value)
 	if !ok {
-		p.fail(errType(p.where, string(p.f.key), p.f.value.Type, "long", "int", "decimal", "double"))
-		return 0
+		p.wrongType("long", "int", "decimal", "double")
+		return none
 	}
 	if n < 0 {
 		p.fail(refuse(51024, "BSON field '%s' value must be >= 0, actual value '%d'", p.f.key, n))
@@ -131,7 +146,7 @@ func (p *fieldReader) count() int64 {
 // documents reads an array of documents, or the document sequence of that name.
 func (p *fieldReader) documents() []bson.Raw {
 	if p.f.value.Type != bson.TypeArray {
-		p.fail(errType(p.where, string(p.f.key), p.f.value.Type, "array"))
+		p.wrongType("array")
 		return nil
 	}
 	var docs []bson.Raw
@@ -206,7 +221,7 @@ func (r *request) fields() fieldReader { return fieldReader{where: r.name, field
 // textList reads an array of strings.
 func (p *fieldReader) textList() []string {
 	if p.f.value.Type != bson.TypeArray {
-		p.fail(errType(p.where, string(p.f.key), p.f.value.Type, "array"))
+		p.wrongType("array")
 		return nil
 	}
 	var list []string

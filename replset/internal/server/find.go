@@ -49,7 +49,7 @@ func parseFind(r *request) (q findRequest, err error) {
 		case "limit":
 			q.limit = p.count()
 		case "batchSize":
-			q.batch = p.count()
+			q.batch = p.countOr(-1)
 		case "singleBatch":
 			q.single = p.optionalFlag()
 		case "noCursorTimeout":
@@ -231,7 +231,7 @@ func runDistinct(c *conn, r *request) error {
 	for p.next() {
 		switch string(p.f.key) {
 		case "key":
-			key, hasKey = p.text(), true
+			key, hasKey = p.text(), p.given()
 		case "query":
 			if p.f.value.Type != bson.TypeNull {
 				filter = p.document()

@@ -20,9 +20,9 @@ func getMore(c *conn, r *request) error {
 	for p.next() {
 		switch string(p.f.key) {
 		case "collection":
-			coll, hasColl = p.text(), true
+			coll, hasColl = p.text(), p.given()
 		case "batchSize":
-			size = p.count()
+			size = p.countOr(-1)
 		default:
 			p.unknown()
 		}
@@ -139,7 +139,7 @@ func killCursors(c *conn, r *request) error {
 
 func (p *fieldReader) longs() []int64 {
 	if p.f.value.Type != bson.TypeArray {
-		p.fail(errType(p.where, string(p.f.key), p.f.value.Type, "array"))
+		p.wrongType("array")
 		return nil
 	}
 	var list []int64

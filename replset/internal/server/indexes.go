@@ -26,7 +26,7 @@ func createIndexes(c *conn, r *request) error {
 	for p.next() {
 		switch string(p.f.key) {
 		case "indexes":
-			specs, given = p.documents(), true
+			specs, given = p.documents(), p.given()
 		case "commitQuorum", "ignoreUnknownIndexOptions":
 			// An index is there on each member as soon as its oplog entry is applied.
 			if string(p.f.key) == "ignoreUnknownIndexOptions" && p.flag() {

@@ -26,9 +26,9 @@ func runInsert(c *conn, r *request) error {
 	for p.next() {
 		switch string(p.f.key) {
 		case "documents":
-			docs, given = p.documents(), true
+			docs, given = p.documents(), p.given()
 		case "ordered":
-			b.ordered = p.strictFlag()
+			b.ordered = p.strictFlag() || !p.given()
 		case "bypassDocumentValidation":
 			p.flag() // there are no validators
 		default:

@@ -127,70 +127,80 @@ func (r *request) parse(m *message) error {
 
 // take reads a generic field; known is false for what is none.
 func (g *generic) take(cmd string, f field) (known bool, err error) {
-	v := f.value
 	switch string(f.key) {
+	case "comment":
+		return true, nil
+	case "lsid", "txnNumber", "$clusterTime", "$readPreference", "maxTimeMS", "readConcern", "writeConcern",
+		"apiVersion", "apiStrict", "apiDeprecationErrors":
+		if t := f.value.Type; t == bson.TypeNull || t == bson.TypeUndefined {
+			return true, nil // the same as none
+		}
+		return true, g.set(cmd, string(f.key), f.value)
+	}
+	return false, nil
+}
+
+func (g *generic) set(cmd, key string, v bson.RawValue) (err error) {
+	switch key {
 	case "lsid":
 		if v.Type != bson.TypeEmbeddedDocument {
-			return true, errType(cmd, "lsid", v.Type, "object")
+			return errType(cmd, "lsid", v.Type, "object")
 		}
 		g.sessionUUID, err = sessionID("OperationSessionInfo.lsid", v.Value)
 		if err != nil {
-			return true, err
+			return err
 		}
 		g.session = sessionName(g.sessionUUID)
 	case "txnNumber":
 		if v.Type != bson.TypeInt64 {
-			return true, errType("OperationSessionInfo", "txnNumber", v.Type, "long")
+			return errType("OperationSessionInfo", "txnNumber", v.Type, "long")
 		}
 		g.txnNumber, _ = integral(v)
 		g.hasTxn = true
 	case "$clusterTime":
 		if v.Type != bson.TypeEmbeddedDocument {
-			return true, errType(cmd, "$clusterTime", v.Type, "object")
+			return errType(cmd, "$clusterTime", v.Type, "object")
 		}
 		ts, ok := lookup(v.Value, "clusterTime")
 		if !ok {
-			return true, refuse(codeMissingField, "BSON field '$clusterTime.clusterTime' is missing but a required field")
+			return refuse(codeMissingField, "BSON field '$clusterTime.clusterTime' is missing but a required field")
 		}
 		if ts.Type != bson.TypeTimestamp {
-			return true, errType("$clusterTime", "clusterTime", ts.Type, "timestamp")
+			return errType("$clusterTime", "clusterTime", ts.Type, "timestamp")
 		}
 		g.clusterTime.T, g.clusterTime.I = ts.Timestamp()
 	case "$readPreference":
 		if v.Type != bson.TypeEmbeddedDocument {
-			return true, errType(cmd, "$readPreference", v.Type, "object")
+			return errType(cmd, "$readPreference", v.Type, "object")
 		}
-		return true, g.readPreference(v.Value)
+		return g.readPreference(v.Value)
 	case "maxTimeMS":
-		return true, g.takeMaxTime(v)
+		return g.takeMaxTime(v)
 	case "readConcern":
 		if v.Type != bson.TypeEmbeddedDocument {
-			return true, errType(cmd, "readConcern", v.Type, "object")
+			return errType(cmd, "readConcern", v.Type, "object")
 		}
 		g.readConcern = v.Value
 	case "writeConcern":
 		if v.Type != bson.TypeEmbeddedDocument {
-			return true, errType(cmd, "writeConcern", v.Type, "object")
+			return errType(cmd, "writeConcern", v.Type, "object")
 		}
 		g.writeCon = v.Value
 	case "apiVersion":
 		if v.Type != bson.TypeString {
-			return true, errType("APIParametersFromClient", "apiVersion", v.Type, "string")
+			return errType("APIParametersFromClient", "apiVersion", v.Type, "string")
 		}
 		g.apiVersion = string(text(v))
 	case "apiStrict", "apiDeprecationErrors":
 		if v.Type != bson.TypeBoolean {
-			return true, errType("APIParametersFromClient", string(f.key), v.Type, "bool")
+			return errType("APIParametersFromClient", key, v.Type, "bool")
 		}
 		g.hasAPI = true
-		if string(f.key) == "apiStrict" {
+		if key == "apiStrict" {
 			g.apiStrict = v.Boolean()
 		}
-	case "comment":
-	default:
-		return false, nil
 	}
-	return true, nil
+	return nil
 }
 
 func (g *generic) takeMaxTime(v bson.RawValue) error {

@@ -189,4 +189,3 @@ func (w *wire) gone() {
 		w.t.Fatal("the connection is still open")
 	}
 }
-

@@ -61,9 +61,9 @@ func (c *conn) parseBatch(r *request, name string) (b *batch, coll string, state
 	for p.next() {
 		switch key := string(p.f.key); key {
 		case name:
-			statements, given = p.documents(), true
+			statements, given = p.documents(), p.given()
 		case "ordered":
-			b.ordered = p.strictFlag()
+			b.ordered = p.strictFlag() || !p.given()
 		case "bypassDocumentValidation":
 			p.flag()
 		case "let":

@@ -1,0 +1,113 @@
+package server
+
+import (
+	"context"
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/tls"
+	"crypto/x509"
+	"errors"
+	"math/big"
+	"net"
+	"strings"
+	"testing"
+	"time"
+
+	"go.mongodb.org/mongo-driver/v2/bson"
+	"go.mongodb.org/mongo-driver/v2/mongo/options"
+)
+
+func withUser(t *testing.T, name, password string) func(*Config) {
+	t.Helper()
+	u, err := NewUser(name, password)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return func(c *Config) { c.Users = []User{u} }
+}
+
+func TestOnlyAUserWithTheRightPasswordGetsIn(t *testing.T) {
+	s := start(t, "rs0", withUser(t, "alice", "secret"))
+	ctx := context.Background()
+	login := func(password string) error {
+		cred := options.Credential{AuthMechanism: scramSHA256, Username: "alice", Password: password}
+		return s.driver(options.Client().SetAuth(cred)).Ping(ctx, nil)
+	}
+	if err := login("secret"); err != nil {
+		t.Error(err)
+	}
+	if err := login("guess"); err == nil || !strings.Contains(err.Error(), "AuthenticationFailed") {
+		t.Errorf("a wrong password: %v", err)
+	}
+	// Without naming a mechanism the driver asks the server for one.
+	if err := s.driver(options.Client().SetAuth(options.Credential{Username: "alice", Password: "secret"})).Ping(ctx, nil); err != nil {
+		t.Error(err)
+	}
+	w := s.dial()
+	reply := w.refused("test", bson.D{{Key: "find", Value: "c"}}, codeUnauthorized)
+	if got := reply.Lookup("errmsg").StringValue(); got != "Command find requires authentication" {
+		t.Error(got)
+	}
+	w.ok("admin", bson.D{{Key: "hello", Value: 1}})
+	w.refused("admin", bson.D{{Key: "saslContinue", Value: 1}, {Key: "conversationId", Value: 1}, {Key: "payload", Value: []byte("x")}}, codeProtocolError)
+	w.refused("admin", bson.D{{Key: "saslStart", Value: 1}, {Key: "mechanism", Value: "PLAIN"}, {Key: "payload", Value: []byte("x")}}, codeMechanismUnavailable)
+	w.refused("admin", bson.D{{Key: "saslStart", Value: 1}, {Key: "mechanism", Value: scramSHA256}, {Key: "payload", Value: []byte("n,,n=bob,r=abc")}}, codeAuthenticationFailed)
+}
+
+// certificate makes a self-signed one for loopback.
+func certificate(t *testing.T) (tls.Certificate, *x509.CertPool) {
+	t.Helper()
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	template := &x509.Certificate{
+		SerialNumber: big.NewInt(1), NotAfter: time.Now().Add(time.Hour), IPAddresses: []net.IP{net.IPv4(127, 0, 0, 1)},
+		IsCA: true, BasicConstraintsValid: true,
+	}
+	der, err := x509.CreateCertificate(rand.Reader, template, template, key.Public(), key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	cert, err := x509.ParseCertificate(der)
+	if err != nil {
+		t.Fatal(err)
+	}
+	pool := x509.NewCertPool()
+	pool.AddCert(cert)
+	return tls.Certificate{Certificate: [][]byte{der}, PrivateKey: key}, pool
+}
+
+func TestTLSIsSpokenAndClientsAreAskedForTheirCertificates(t *testing.T) {
+	cert, pool := certificate(t)
+	s := start(t, "rs0", func(c *Config) {
+		c.TLS = &tls.Config{Certificates: []tls.Certificate{cert}, ClientCAs: pool, ClientAuth: tls.RequireAndVerifyClientCert}
+	})
+	ctx := context.Background()
+	if err := s.driver(options.Client().SetTLSConfig(&tls.Config{RootCAs: pool, Certificates: []tls.Certificate{cert}})).Ping(ctx, nil); err != nil {
+		t.Error(err)
+	}
+	short, cancel := context.WithTimeout(ctx, 500*time.Millisecond)
+	defer cancel()
+	if err := s.driver(options.Client().SetTLSConfig(&tls.Config{RootCAs: pool})).Ping(short, nil); err == nil {
+		t.Error("a client without a certificate got in")
+	} else if !errors.Is(err, context.DeadlineExceeded) {
+		t.Error(err)
+	}
+	s.dial().gone2(t)
+}
+
+// gone2 sends what is no TLS and waits for the end.
+func (w *wire) gone2(t *testing.T) {
+	t.Helper()
+	w.write([]byte("plain text, plain text"))
+	for {
+		if _, err := w.nc.Read(make([]byte, 64)); err != nil {
+			if ne, ok := err.(net.Error); ok && ne.Timeout() {
+				t.Fatal("a plain connection stays open")
+			}
+			return
+		}
+	}
+}
