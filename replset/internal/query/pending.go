@@ -4,26 +4,6 @@ import "go.mongodb.org/mongo-driver/v2/bson"
 
 var errPending = refuse(notImplemented, "not yet understood by this server")
 
-type Filter struct{}
-
-func CompileFilter(f bson.Raw) (*Filter, error)        { return nil, errPending }
-func (*Filter) Match(doc bson.Raw) bool                { return false }
-func (*Filter) IDs() (ids []bson.RawValue, exact bool) { return nil, false }
-
-type Update struct{}
-
-type UpdateOptions struct {
-	Multi, Upsert bool
-	ArrayFilters  []bson.Raw
-}
-
-func CompileUpdate(u bson.RawValue, opts UpdateOptions) (*Update, error) { return nil, errPending }
-func (*Update) IsReplacement() bool                                      { return false }
-func (*Update) Apply(doc bson.Raw) (newDoc bson.Raw, changed bool, err error) {
-	return nil, false, errPending
-}
-func (*Update) Upsert(filter bson.Raw) (doc bson.Raw, err error) { return nil, errPending }
-
 type Projection struct{}
 
 func CompileProjection(p bson.Raw) (*Projection, error) { return nil, errPending }
@@ -45,6 +25,3 @@ func (*Pipeline) Run(next func() (bson.Raw, bool)) ([]bson.Raw, error) {
 }
 
 func DistinctValues(path string, each func(yield func(bson.Raw) bool)) []bson.RawValue { return nil }
-
-func ValidateDocument(doc bson.Raw, forInsert bool) error { return nil }
-func WithID(doc bson.Raw) bson.Raw                        { return doc }

@@ -25,6 +25,7 @@ const (
 	dollarPrefixedFieldName   = 52
 	invalidIDField            = 53
 	notSingleValueField       = 54
+	notExactValueField        = 102
 	emptyFieldName            = 56
 	immutableField            = 66
 	invalidOptions            = 72
@@ -49,6 +50,7 @@ var codeNames = map[int32]string{
 	dollarPrefixedFieldName: "DollarPrefixedFieldName",
 	invalidIDField:          "InvalidIdField",
 	notSingleValueField:     "NotSingleValueField",
+	notExactValueField:      "NotExactValueField",
 	emptyFieldName:          "EmptyFieldName",
 	immutableField:          "ImmutableField",
 	invalidOptions:          "InvalidOptions",

@@ -1,0 +1,190 @@
+package query
+
+import (
+	"bytes"
+	"slices"
+
+	"go.mongodb.org/mongo-driver/v2/bson"
+)
+
+// Filter is a compiled query. It is immutable and may be used from any
+// goroutine.
+type Filter struct {
+	root matcher
+	ids  []bson.RawValue
+	byID bool
+}
+
+// CompileFilter reads a query filter. It keeps no reference to f. Operators that
+// this package does not have are refused: with the server's own error where the server does not
+// know them either, with NotImplemented (238) where it does.
+func CompileFilter(f bson.Raw) (*Filter, error) {
+	f = bytes.Clone(f)
+	if err := checkNesting(f); err != nil {
+		return nil, err
+	}
+	m, err := parseFilter(f)
+	if err != nil {
+		return nil, err
+	}
+	flt := &Filter{root: m}
+	flt.ids, flt.byID = idsOf(m)
+	return flt, nil
+}
+
+// Match reports whether doc satisfies the filter.
+func (f *Filter) Match(doc bson.Raw) bool { return f.root.match(doc) }
+
+// IDs returns, when ok, the only values that the _id of a matching document can
+// have, sorted and each once: the caller can look them up instead of scanning, and still
+// has to ask Match. The slice must not be modified.
+func (f *Filter) IDs() (ids []bson.RawValue, ok bool) { return f.ids, f.byID }
+
+// matcher is a condition on a document.
+type matcher interface {
+	match(doc []byte) bool
+}
+
+// predicate is a condition on a field, asked of a document and a path in it, or
+// of a value itself (inside $elemMatch).
+type predicate interface {
+	at(doc []byte, p path) bool
+	of(v bson.RawValue) bool
+}
+
+// field is a condition on the values of one path.
+type field struct {
+	path   path
+	dotted string
+	p      predicate
+}
+
+func (m *field) match(doc []byte) bool { return m.p.at(doc, m.path) }
+
+type and []matcher
+
+func (m and) match(doc []byte) bool {
+	for _, c := range m {
+		if !c.match(doc) {
+			return false
+		}
+	}
+	return true
+}
+
+type or []matcher
+
+func (m or) match(doc []byte) bool {
+	for _, c := range m {
+		if c.match(doc) {
+			return true
+		}
+	}
+	return false
+}
+
+type nor []matcher
+
+func (m nor) match(doc []byte) bool { return !or(m).match(doc) }
+
+// constant is $alwaysTrue or $alwaysFalse.
+type constant bool
+
+func (m constant) match([]byte) bool { return bool(m) }
+
+// leaf is a predicate that some value at the path passes a test. With whole
+// set, arrays at the end of the path are asked about as they are.
+type leaf struct {
+	t     test
+	whole bool
+}
+
+func (l *leaf) at(doc []byte, p path) bool { return p.any(doc, l.whole, l.t) }
+func (l *leaf) of(v bson.RawValue) bool    { return l.t.of(v) }
+
+type not struct{ p predicate }
+
+func (n *not) at(doc []byte, p path) bool { return !n.p.at(doc, p) }
+func (n *not) of(v bson.RawValue) bool    { return !n.p.of(v) }
+
+type every []predicate
+
+func (all every) at(doc []byte, p path) bool {
+	for _, c := range all {
+		if !c.at(doc, p) {
+			return false
+		}
+	}
+	return true
+}
+
+func (all every) of(v bson.RawValue) bool {
+	for _, c := range all {
+		if !c.of(v) {
+			return false
+		}
+	}
+	return true
+}
+
+type never struct{}
+
+func (never) at([]byte, path) bool  { return false }
+func (never) of(bson.RawValue) bool { return false }
+
+// idsOf finds the values that m pins _id to: the shortest list that any of its
+// conjuncts gives.
+func idsOf(m matcher) (ids []bson.RawValue, ok bool) {
+	switch m := m.(type) {
+	case *field:
+		if m.dotted == "_id" {
+			return idsOfPredicate(m.p)
+		}
+	case and:
+		for _, c := range m {
+			if found, has := idsOf(c); has && (!ok || len(found) < len(ids)) {
+				ids, ok = found, true
+			}
+		}
+	case or:
+		for _, c := range m {
+			found, has := idsOf(c)
+			if !has {
+				return nil, false
+			}
+			ids = append(ids, found...)
+		}
+		return sortedOnce(ids), true
+	}
+	return ids, ok
+}
+
+func idsOfPredicate(p predicate) (ids []bson.RawValue, ok bool) {
+	switch p := p.(type) {
+	case *leaf:
+		switch t := p.t.(type) {
+		case *equals:
+			return []bson.RawValue{t.v}, true
+		case *in:
+			if len(t.regexes) == 0 {
+				return t.sorted, true
+			}
+		}
+	case every:
+		for _, c := range p {
+			if found, has := idsOfPredicate(c); has && (!ok || len(found) < len(ids)) {
+				ids, ok = found, true
+			}
+		}
+	case never:
+		return nil, true
+	}
+	return ids, ok
+}
+
+// sortedOnce sorts values and drops equal ones.
+func sortedOnce(values []bson.RawValue) []bson.RawValue {
+	values = slices.Clone(values)
+	slices.SortStableFunc(values, Compare)
+	return slices.CompactFunc(values, func(a, b bson.RawValue) bool { return Compare(a, b) == 0 })
+}
