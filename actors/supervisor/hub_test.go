@@ -1,0 +1,122 @@
+package supervisor
+
+import (
+	"slices"
+	"sync"
+	"testing"
+
+	"github.com/evenkeel/evenkeel/messages"
+)
+
+func live(h messages.Header) messages.Event {
+	return messages.HostLive{Header: h, Role: messages.RoleSecondary}
+}
+func lost(h messages.Header) messages.Event {
+	return messages.HostLost{Header: h, Reason: "reset by peer"}
+}
+func restarting(h messages.Header) messages.Event { return messages.HostRestarting{Header: h} }
+func stopped(h messages.Header) messages.Event    { return messages.Stopped{Header: h} }
+
+// drain returns the kind and host of what a subscription holds.
+func drain(s *Subscription) (got []string) {
+	for {
+		select {
+		case e, ok := <-s.Events():
+			if !ok {
+				return append(got, "closed")
+			}
+			got = append(got, string(e.Kind())+" "+e.Head().Host)
+		default:
+			return got
+		}
+	}
+}
+
+func TestASubscriptionStartsWithThePresentState(t *testing.T) {
+	h := NewHub(0)
+	h.Publish("a:1", live)
+	h.Publish("b:1", live)
+	h.Publish("a:1", lost)
+	h.Publish("a:1", restarting)
+	h.Publish("c:1", live)
+	h.Publish("c:1", func(h messages.Header) messages.Event { return messages.MemberRemoved{Header: h} })
+	s := h.Subscribe()
+	defer s.Cancel()
+	if got, want := drain(s), []string{"HostLive b:1", "HostLost a:1"}; !slices.Equal(got, want) {
+		t.Errorf("got %q, want %q", got, want)
+	}
+	h.Publish("a:1", live)
+	if got, want := drain(s), []string{"HostLive a:1"}; !slices.Equal(got, want) {
+		t.Errorf("then got %q, want %q", got, want)
+	}
+}
+
+func TestAnOldRoleIsForgottenWhenTheHostIsLiveAnew(t *testing.T) {
+	h := NewHub(0)
+	h.Publish("a:1", live)
+	h.Publish("a:1", func(h messages.Header) messages.Event { return messages.RoleChanged{Header: h} })
+	h.Publish("a:1", live)
+	s := h.Subscribe()
+	defer s.Cancel()
+	if got, want := drain(s), []string{"HostLive a:1"}; !slices.Equal(got, want) {
+		t.Errorf("got %q, want %q", got, want)
+	}
+}
+
+func TestAFullSubscriptionDropsAndCountsAndBlocksNobody(t *testing.T) {
+	h := NewHub(4)
+	s, other := h.Subscribe(), h.Subscribe(messages.KindHostLost)
+	defer s.Cancel()
+	defer other.Cancel()
+	for range 10 {
+		h.Publish("a:1", live)
+	}
+	h.Publish("a:1", lost)
+	if got := len(drain(s)); got != 4 || s.Dropped() != 7 {
+		t.Errorf("%d events and %d dropped, want 4 and 7", got, s.Dropped())
+	}
+	if got, want := drain(other), []string{"HostLost a:1"}; !slices.Equal(got, want) || other.Dropped() != 0 {
+		t.Errorf("the other subscription has %q and dropped %d", got, other.Dropped())
+	}
+}
+
+func TestStoppedIsTheLastEventAndClosesEverySubscription(t *testing.T) {
+	h := NewHub(0)
+	s := h.Subscribe()
+	h.Publish("", stopped)
+	h.Publish("a:1", live)
+	if got, want := drain(s), []string{"Stopped ", "closed"}; !slices.Equal(got, want) {
+		t.Errorf("got %q, want %q", got, want)
+	}
+	s.Cancel() // after the end: fine
+	late := h.Subscribe()
+	if got, want := drain(late), []string{"Stopped ", "closed"}; !slices.Equal(got, want) {
+		t.Errorf("a late subscription got %q, want %q", got, want)
+	}
+}
+
+func TestSequenceNumbersHaveNoGapUnderConcurrentPublishers(t *testing.T) {
+	h := NewHub(1000)
+	s := h.Subscribe()
+	var wg sync.WaitGroup
+	for range 8 {
+		wg.Go(func() {
+			for range 50 {
+				h.Publish("a:1", restarting)
+				h.Subscribe().Cancel()
+			}
+		})
+	}
+	wg.Wait()
+	s.Cancel()
+	var last uint64
+	for e := range s.Events() {
+		if e.Head().Seq != last+1 || e.Head().Time.IsZero() {
+			t.Fatalf("event %d follows %d", e.Head().Seq, last)
+		}
+		last = e.Head().Seq
+	}
+	if last != 400 {
+		t.Errorf("%d events, want 400", last)
+	}
+}
