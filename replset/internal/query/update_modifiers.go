@@ -92,7 +92,8 @@ func (m *arithmetic) update(st *applyState, n *updateNode, v bson.RawValue) (bso
 	if !isNumber(v) {
 		return v, refuse(typeMismatch, "Cannot apply %s to a value of non-numeric type. {%s} has the field '%s' of non-numeric type %s", m.op, st.id(), n.name, typeName(v.Type))
 	}
-	result, ok := bson.RawValue{}, false
+	var result bson.RawValue
+	var ok bool
 	if m.op == "$inc" {
 		result, ok = addNumbers(v, m.v)
 	} else {
