@@ -127,12 +127,14 @@ func (c *conn) dispatch() (*failure, error) {
 	defer cancel()
 	c.opCtx = ctx
 
-	if err := c.s.slow.wait(ctx, r.cmd.name); err != nil {
-		return nil, err
+	if d := c.s.slow.of(r.cmd.name); d > 0 {
+		if err := c.patiently(ctx, func(ctx context.Context) error { return sleep(ctx, d) }); err != nil {
+			return nil, err
+		}
 	}
 	fail := c.s.fails.match(r.cmd, c.appName, r)
 	if fail != nil {
-		if err := fail.act(ctx); err != nil {
+		if err := fail.act(ctx, c); err != nil {
 			return fail, err
 		}
 	}
@@ -177,7 +179,11 @@ func (c *conn) dispatch() (*failure, error) {
 func (c *conn) runChecked(ctx context.Context) error {
 	r := &c.req
 	if r.hasTxn {
-		release, err := c.s.sessions.checkOut(ctx, r.session)
+		var release func()
+		err := c.patiently(ctx, func(ctx context.Context) (err error) {
+			release, err = c.s.sessions.checkOut(ctx, r.session)
+			return err
+		})
 		if err != nil {
 			return err
 		}

@@ -86,7 +86,12 @@ func (c *conn) awaitReadConcern(ctx context.Context) error {
 	if now := c.s.node.ClusterTime(); now.Before(after) {
 		return refuse(codeInvalidOptions, "readConcern afterClusterTime value must not be greater than the current clusterTime. Requested clusterTime: { ts: Timestamp(%d, %d) }; current clusterTime: { ts: Timestamp(%d, %d) }", after.T, after.I, now.T, now.I)
 	}
-	return c.s.node.AwaitApplied(ctx, after, r.readLevel)
+	if !c.s.node.Status().LastApplied.TS.Before(after) && r.readLevel == repl.Local {
+		return nil
+	}
+	return c.patiently(ctx, func(ctx context.Context) error {
+		return c.s.node.AwaitApplied(ctx, after, r.readLevel)
+	})
 }
 
 // writeConcern is how far a write must have got before it is answered.
@@ -224,7 +229,9 @@ func (c *conn) awaitWriteConcern(ctx context.Context, wc writeConcern) error {
 		waitCtx, cancel = context.WithTimeout(ctx, wc.timeout)
 	}
 	defer cancel()
-	err := c.s.node.AwaitReplication(waitCtx, op, wc.n)
+	err := c.patiently(waitCtx, func(ctx context.Context) error {
+		return c.s.node.AwaitReplication(ctx, op, wc.n)
+	})
 	if err != nil && ctx.Err() == nil && errors.Is(err, context.DeadlineExceeded) {
 		e := refuse(codeWriteConcernFailed, "waiting for replication timed out")
 		e.Extra = wc.extra(true)

@@ -191,3 +191,47 @@ func TestTheGoDriverWritesAndReads(t *testing.T) {
 		}
 	}
 }
+
+func TestACommandIsGivenUpWhenItsClientHangsUp(t *testing.T) {
+	s := start(t, "rs0")
+	s.node.members = 3
+	s.node.replicated = make(chan struct{})
+	w := s.dial()
+	w.send(0, append(withConcern(bson.D{{Key: "w", Value: 3}}), bson.E{Key: "$db", Value: "test"}))
+	eventually(t, "the insert is executed", func() bool { return s.srv.Counters().Writes == 1 })
+	w.nc.Close()
+	eventually(t, "the connection is gone", func() bool { return s.srv.Counters().Connections == 0 })
+}
+
+func TestARequestSentDuringAWaitIsAnsweredAfterIt(t *testing.T) {
+	s := start(t, "rs0")
+	w := s.dial()
+	s.srv.Slow("ping", 2*patience)
+	for range 3 {
+		w.send(0, bson.D{{Key: "ping", Value: 1}, {Key: "$db", Value: "test"}})
+	}
+	for i := range int32(3) {
+		if m, reply := w.receive(); m.responseTo != i+1 || reply.Lookup("ok").Double() != 1 {
+			t.Errorf("%+v: %v", m.header, reply)
+		}
+	}
+	s.srv.Slow("ping", patience)
+	w.ok("test", bson.D{{Key: "ping", Value: 1}})
+	s.srv.Slow("ping", 0)
+	w.ok("test", bson.D{{Key: "ping", Value: 1}})
+}
+
+// eventually polls until something can be observed.
+func eventually(t *testing.T, what string, seen func() bool) {
+	t.Helper()
+	tick := time.NewTicker(5 * time.Millisecond)
+	defer tick.Stop()
+	deadline := time.After(20 * time.Second)
+	for !seen() {
+		select {
+		case <-tick.C:
+		case <-deadline:
+			t.Fatalf("never: %s", what)
+		}
+	}
+}

@@ -216,21 +216,25 @@ func (c *conn) awaitTopology(r *request, h helloRequest) (repl.Status, error) {
 	if h.counter > st.TopologyCounter {
 		return st, refuse(31382, "Received a topology version with counter: %d which is greater than the server topology version counter: %d", h.counter, st.TopologyCounter)
 	}
-	ctx, cancel := context.WithTimeout(c.opCtx, h.maxAwait)
-	defer cancel()
-	for h.counter == st.TopologyCounter {
-		select {
-		case <-changed:
-			changed = c.s.node.StatusChanged()
-			st = c.s.node.Status()
-		case <-ctx.Done():
-			if err := c.opCtx.Err(); err != nil {
-				return st, err
-			}
-			return c.s.node.Status(), nil
-		}
+	if h.counter < st.TopologyCounter {
+		return st, nil
 	}
-	return st, nil
+	err := c.patiently(c.opCtx, func(ctx context.Context) error {
+		wait, cancel := context.WithTimeout(ctx, h.maxAwait)
+		defer cancel()
+		for h.counter == st.TopologyCounter {
+			select {
+			case <-changed:
+				changed = c.s.node.StatusChanged()
+				st = c.s.node.Status()
+			case <-wait.Done():
+				st = c.s.node.Status()
+				return ctx.Err()
+			}
+		}
+		return nil
+	})
+	return st, err
 }
 
 // appendRole appends what a member says of itself and its set.

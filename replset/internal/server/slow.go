@@ -36,18 +36,17 @@ func (l *slowness) set(command string, d time.Duration) {
 	l.by.Store(&next)
 }
 
-// wait sleeps for as long as the command has been slowed: its own latency, else
-// that of all commands. It ends early with ctx.
-func (l *slowness) wait(ctx context.Context, command string) error {
+// of returns how long a command has been slowed: its own latency, else that of
+// all commands.
+func (l *slowness) of(command string) time.Duration {
 	by := l.by.Load()
 	if by == nil {
-		return nil
+		return 0
 	}
-	d, ok := (*by)[strings.ToLower(command)]
-	if !ok {
-		d = (*by)[""]
+	if d, ok := (*by)[strings.ToLower(command)]; ok {
+		return d
 	}
-	return sleep(ctx, d)
+	return (*by)[""]
 }
 
 func sleep(ctx context.Context, d time.Duration) error {
