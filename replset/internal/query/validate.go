@@ -1,6 +1,8 @@
 package query
 
 import (
+	"encoding/binary"
+
 	"go.mongodb.org/mongo-driver/v2/bson"
 )
 
@@ -13,7 +15,12 @@ const maxNesting = 200
 // checkNesting refuses what is not a whole BSON document, or is one that nests
 // too deep. The walks over documents elsewhere tolerate malformed bytes; this
 // is where they are reported.
-func checkNesting(doc []byte) error { return checkAt(doc, 1) }
+func checkNesting(doc []byte) error {
+	if len(doc) < 5 || int64(binary.LittleEndian.Uint32(doc)) != int64(len(doc)) {
+		return errMalformed()
+	}
+	return checkAt(doc, 1)
+}
 
 func checkAt(doc []byte, depth int) error {
 	if depth > maxNesting {
@@ -51,7 +58,11 @@ func checkAt(doc []byte, depth int) error {
 // too deep BSON, a document over 16 MiB, an _id of a kind that cannot be one. Names that start
 // with a dollar sign are allowed as in current servers, except inside _id.
 func ValidateDocument(doc bson.Raw, forInsert bool) error {
-	if len(doc) > MaxDocumentSize {
+	switch {
+	case len(doc) <= MaxDocumentSize:
+	case !forInsert:
+		return refuse(updatedDocumentTooLarge, "Resulting document after update is larger than %d", MaxDocumentSize)
+	default:
 		return refuse(bsonObjectTooLarge, "object to insert too large. size in bytes: %d, max size: %d", len(doc), MaxDocumentSize)
 	}
 	if err := checkNesting(doc); err != nil {
