@@ -43,6 +43,8 @@ type command struct {
 	retryable bool
 	admin     bool // only against the database admin
 	noAuth    bool // also before a login
+	endsTxn   bool // commits or aborts a transaction
+	greets    bool // a client says with it who it is
 	inV1      bool // in the stable API's version 1
 
 	index int // its place in commandList
@@ -128,13 +130,16 @@ func (c *conn) dispatch() (*failure, error) {
 	c.opCtx = ctx
 
 	if d := c.s.slow.of(r.cmd.name); d > 0 {
-		if err := c.patiently(ctx, func(ctx context.Context) error { return sleep(ctx, d) }); err != nil {
+		if err := sleep(ctx, d); err != nil {
 			return nil, err
 		}
 	}
+	if r.cmd.greets {
+		c.preload(r)
+	}
 	fail := c.s.fails.match(r.cmd, c.appName, r)
 	if fail != nil {
-		if err := fail.act(ctx, c); err != nil {
+		if err := fail.act(ctx); err != nil {
 			return fail, err
 		}
 	}
@@ -179,11 +184,7 @@ func (c *conn) dispatch() (*failure, error) {
 func (c *conn) runChecked(ctx context.Context) error {
 	r := &c.req
 	if r.hasTxn {
-		var release func()
-		err := c.patiently(ctx, func(ctx context.Context) (err error) {
-			release, err = c.s.sessions.checkOut(ctx, r.session)
-			return err
-		})
+		release, err := c.s.sessions.checkOut(ctx, r.session)
 		if err != nil {
 			return err
 		}
@@ -229,9 +230,14 @@ func (c *conn) checkSession() error {
 	if c.s.node.Status().Role == repl.Standalone {
 		return refuse(codeIllegalOperation, "Transaction numbers are only allowed on a replica set member or mongos")
 	}
+	if r.inTxn && r.cmd.endsTxn {
+		return refuse(251, "Given transaction number %d does not match any in-progress transactions. The active transaction number is -1", r.txnNumber)
+	}
 	if r.inTxn {
-		// As a member does whose storage engine cannot have them.
-		return refuse(codeIllegalOperation, "This MongoDB deployment does not support transactions: its storage engine has none")
+		// No command runs in a transaction here. 20, the code of a server that has no
+		// transactions at all, would make drivers advise against retryable writes,
+		// which there are.
+		return refuse(263, "Cannot run '%s' in a multi-document transaction.", r.name)
 	}
 	if !r.cmd.retryable {
 		return refuse(codeNotARetryableWrite, "txnNumber may only be provided for multi-document transactions and retryable write commands. autocommit:false was not provided, and %s is not a retryable write command.", r.name)

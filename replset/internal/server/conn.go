@@ -18,7 +18,7 @@ const keepBuffer = 1 << 20
 const handshakeTimeout = 10 * time.Second
 
 // conn is one client's connection. Its fields belong to the goroutine that
-// serves it, except those that cut uses.
+// serves it, except those that hangUp and cut use.
 type conn struct {
 	s      *Server
 	raw    net.Conn // the socket, which cut closes
@@ -54,12 +54,14 @@ func newConn(s *Server, nc net.Conn) *conn {
 	return c
 }
 
-// cut ends the connection from any goroutine.
+// hangUp closes the connection from any goroutine. A command that is under way
+// goes on to its end.
+func (c *conn) hangUp() { c.once.Do(func() { c.raw.Close() }) }
+
+// cut is hangUp, and gives up what is under way.
 func (c *conn) cut() {
-	c.once.Do(func() {
-		c.cancel()
-		c.raw.Close()
-	})
+	c.cancel()
+	c.hangUp()
 }
 
 func (c *conn) serve() error {

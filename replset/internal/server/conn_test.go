@@ -203,6 +203,21 @@ func TestACommandIsGivenUpWhenItsClientHangsUp(t *testing.T) {
 	eventually(t, "the connection is gone", func() bool { return s.srv.Counters().Connections == 0 })
 }
 
+func TestAWriteThatWasReceivedIsExecutedAlsoForAClientThatIsGone(t *testing.T) {
+	s := start(t, "rs0")
+	w := s.dial()
+	w.ok("admin", failCommand(bson.D{{Key: "times", Value: 1}}, bson.D{{Key: "failCommands", Value: bson.A{"insert"}}, {Key: "blockConnection", Value: true}, {Key: "blockTimeMS", Value: 2 * patience.Milliseconds()}}))
+	w.send(0, append(insertOf(1), bson.E{Key: "$db", Value: "test"}))
+	eventually(t, "the insert is held", func() bool {
+		s.srv.fails.mu.Lock()
+		defer s.srv.fails.mu.Unlock()
+		return s.srv.fails.count == 1
+	})
+	s.srv.CloseConnections()
+	w.gone()
+	eventually(t, "the insert is executed", func() bool { return s.srv.Counters().Writes == 1 })
+}
+
 func TestARequestSentDuringAWaitIsAnsweredAfterIt(t *testing.T) {
 	s := start(t, "rs0")
 	w := s.dial()

@@ -95,12 +95,12 @@ func (w *failure) matches(cmd *command, app string, r *request) bool {
 }
 
 // act does what comes before the command runs.
-func (w *failure) act(ctx context.Context, c *conn) error {
+func (w *failure) act(ctx context.Context) error {
 	if w.closeConnection {
 		return fmt.Errorf("%w: closed by failCommand", errConnection)
 	}
 	if w.blocks {
-		if err := c.patiently(ctx, func(ctx context.Context) error { return sleep(ctx, w.block) }); err != nil {
+		if err := sleep(ctx, w.block); err != nil {
 			return err
 		}
 	}

@@ -66,6 +66,10 @@ func TestAFailPointIsForTheApplicationItNames(t *testing.T) {
 	w.ok("admin", bson.D{{Key: "hello", Value: 1}, {Key: "client", Value: bson.D{{Key: "application", Value: bson.D{{Key: "name", Value: "a"}}}}}})
 	w.ok("admin", failCommand("alwaysOn", bson.D{{Key: "failCommands", Value: bson.A{"ping"}}, {Key: "appName", Value: "a"}, {Key: "closeConnection", Value: true}}))
 	other.ok("test", bson.D{{Key: "ping", Value: 1}})
+	w.ok("admin", failCommand("alwaysOn", bson.D{{Key: "failCommands", Value: bson.A{"ping", "hello"}}, {Key: "appName", Value: "a"}, {Key: "closeConnection", Value: true}}))
+	first := s.dial()
+	first.send(0, bson.D{{Key: "hello", Value: 1}, {Key: "client", Value: bson.D{{Key: "application", Value: bson.D{{Key: "name", Value: "a"}}}}}, {Key: "$db", Value: "admin"}})
+	first.gone()
 	w.send(0, bson.D{{Key: "ping", Value: 1}, {Key: "$db", Value: "test"}})
 	w.gone()
 }

@@ -19,8 +19,8 @@ const (
 )
 
 var helloCommands = []*command{
-	{name: "hello", run: runHello, noAuth: true, inV1: true},
-	{name: "isMaster", aliases: []string{"ismaster"}, run: runHello, noAuth: true},
+	{name: "hello", run: runHello, noAuth: true, inV1: true, greets: true},
+	{name: "isMaster", aliases: []string{"ismaster"}, run: runHello, noAuth: true, greets: true},
 }
 
 // helloStream remembers, during an exhaust stream, what its client knows by the
@@ -107,11 +107,9 @@ func (c *conn) parseHello(r *request) (h helloRequest, err error) {
 			if p.flag() {
 				p.fail(refuse(354, "The server is being accessed through a load balancer, but this feature is not enabled"))
 			}
-		case "hangUpOnStepDown", "forShell", "backpressure":
-			// No connection is closed at a step down, and no rate is limited.
-		default:
-			p.unknown()
 		}
+		// What else a client says of itself is ignored, as in the server: newer
+		// drivers greet older servers too.
 	}
 	if p.err != nil {
 		return h, p.err
@@ -165,6 +163,25 @@ func (c *conn) takeMetadata(doc bson.Raw) error {
 	return nil
 }
 
+// preload takes the application's name from the first hello before that is
+// executed, so that a fail point for the application meets it already.
+func (c *conn) preload(r *request) {
+	if c.greeted {
+		return
+	}
+	for _, f := range r.args {
+		if string(f.key) != "client" || f.value.Type != bson.TypeEmbeddedDocument {
+			continue
+		}
+		if app, ok := lookup(f.value.Value, "application"); ok && app.Type == bson.TypeEmbeddedDocument {
+			if name, ok := lookup(app.Value, "name"); ok && name.Type == bson.TypeString {
+				c.appName = string(text(name))
+			}
+		}
+	}
+}
+
+// parseTopologyVersion reads what a client knows already.
 func parseTopologyVersion(doc bson.Raw) (process bson.ObjectID, counter int64, err error) {
 	hasProcess, hasCounter := false, false
 	p := read("TopologyVersion", doc)

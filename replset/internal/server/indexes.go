@@ -75,6 +75,9 @@ func createIndexes(c *conn, r *request) error {
 	c.out.int32("numIndexesBefore", int32(before))
 	c.out.int32("numIndexesAfter", int32(after))
 	c.out.bool("createdCollectionAutomatically", made)
+	if before < after && c.s.node.Status().Role != repl.Standalone {
+		c.out.string("commitQuorum", "votingMembers")
+	}
 	if before == after {
 		c.out.string("note", "all indexes already exist")
 	}

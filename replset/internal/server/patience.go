@@ -7,13 +7,15 @@ import (
 	"time"
 )
 
-// patience is how long a command waits before it looks whether its client is
+// patience is how long such a wait goes on before it looks whether the client is
 // still there.
 const patience = 250 * time.Millisecond
 
-// patiently runs a wait that may be long, and gives it up when the client hangs
-// up meanwhile: a connection has one goroutine, which would otherwise sit there
-// until the wait is over, for nobody.
+// patiently runs a wait at the end of a command, and gives it up when the client
+// hangs up meanwhile: a connection has one goroutine, which would otherwise sit
+// there until the wait is over, for nobody. What comes before a command takes
+// effect is not waited for in this way: as in the server, a write that was received
+// is executed also when nobody is left to hear of it.
 func (c *conn) patiently(ctx context.Context, wait func(context.Context) error) error {
 	watched := make(chan struct{})
 	timer := time.AfterFunc(patience, func() {

@@ -102,17 +102,20 @@ func (s *Server) Serve(nc net.Conn) error {
 	return c.serve()
 }
 
-// CloseConnections cuts every present connection. New ones are served.
+// CloseConnections hangs up on every client. Commands that have been received
+// are executed all the same, as by a server that lost its network. New connections
+// are served.
 func (s *Server) CloseConnections() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for c := range s.conns {
-		c.cut()
+		c.hangUp()
 	}
 }
 
-// Close cuts every connection, waits until each Serve has returned, and makes
-// further ones fail with ErrClosed. Closing twice is fine.
+// Close cuts every connection, gives up the commands under way, waits until each
+// Serve has returned, and makes further ones fail with ErrClosed. Closing twice is
+// fine.
 func (s *Server) Close() {
 	s.mu.Lock()
 	s.closed = true

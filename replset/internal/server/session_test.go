@@ -43,7 +43,7 @@ func TestTransactionNumbersAreRefusedWhereTheyDoNotBelong(t *testing.T) {
 	w := start(t, "rs0").dial()
 	w.refused("test", retryable(bson.D{{Key: "find", Value: "c"}}, 1), codeNotARetryableWrite)
 	w.refused("test", append(insertOf(1), bson.E{Key: "txnNumber", Value: int64(1)}), codeInvalidOptions)
-	w.refused("test", append(retryable(insertOf(1), 1), bson.E{Key: "autocommit", Value: false}, bson.E{Key: "startTransaction", Value: true}), codeIllegalOperation)
+	w.refused("test", append(retryable(insertOf(1), 1), bson.E{Key: "autocommit", Value: false}, bson.E{Key: "startTransaction", Value: true}), 263)
 	start(t, "").dial().refused("test", retryable(insertOf(1), 1), codeIllegalOperation)
 }
 
