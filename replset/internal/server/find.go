@@ -147,8 +147,8 @@ func runFind(c *conn, r *request) error {
 	// sorted result and a limit that is reached know it.
 	pinned := false
 	if f != nil {
-		ids, exact := f.IDs()
-		pinned = exact && len(ids) <= 1
+		ids, ok := f.IDs()
+		pinned = ok && len(ids) <= 1
 	}
 	res.openEnd = there && sort == nil && !pinned && (q.limit == 0 || int64(len(res.docs)) < q.limit)
 	return c.appendCursor(r, q.coll, res, q.batch, q.single, q.noTimeout)

@@ -183,7 +183,7 @@ func (x *modifier) run(b *batch, w repl.Writer) (result bson.Raw, changed bool, 
 		return x.result(1, nil, nil, docs[0]), true, nil
 	case len(docs) > 0:
 		existing := true
-		next, changed, err := x.change.Apply(docs[0])
+		next, changed, err := x.change.ApplyMatched(docs[0], x.match)
 		if err == nil && changed {
 			err = w.Replace(db, x.coll, docID(docs[0]), next)
 		}

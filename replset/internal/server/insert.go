@@ -7,6 +7,7 @@ import (
 
 	"go.mongodb.org/mongo-driver/v2/bson"
 
+	"github.com/evenkeel/evenkeel/replset/internal/query"
 	"github.com/evenkeel/evenkeel/replset/internal/repl"
 )
 
@@ -94,45 +95,14 @@ func insertable(doc bson.Raw) (bson.Raw, error) {
 	if len(doc) > maxDocument {
 		return nil, refuse(codeBadValue, "object to insert too large. size in bytes: %d, max size: %d", len(doc), maxDocument)
 	}
-	var id field
-	first, ids := true, 0
-	for i, s := 0, scan(doc); ; i++ {
-		f, ok := s.next()
-		if !ok {
-			break
-		}
-		if string(f.key) == "_id" {
-			if ids++; ids > 1 {
-				return nil, refuse(codeBadValue, "can't have multiple _id fields in one document")
-			}
-			id, first = f, i == 0
-		}
+	if err := query.ValidateDocument(doc, true); err != nil {
+		return nil, err
 	}
-	switch id.value.Type {
-	case bson.TypeArray, bson.TypeRegex, bson.TypeUndefined:
-		return nil, refuse(53, "The '_id' value cannot be of type %s", typeName(id.value.Type))
+	whole := query.WithID(doc)
+	if &whole[0] == &doc[0] {
+		whole = bytes.Clone(doc)
 	}
-	if ids == 1 && first {
-		return stampTimes(bytes.Clone(doc)), nil
-	}
-	w := builder{b: make([]byte, 0, len(doc)+17)}
-	at := w.open()
-	if ids == 1 {
-		w.value("_id", id.value)
-	} else {
-		w.objectID("_id", bson.NewObjectID())
-	}
-	for s := scan(doc); ; {
-		f, ok := s.next()
-		if !ok {
-			break
-		}
-		if string(f.key) != "_id" {
-			w.value(string(f.key), f.value)
-		}
-	}
-	w.close(at)
-	return stampTimes(w.b), nil
+	return stampTimes(whole), nil
 }
 
 // stampTimes sets the zero timestamps among a new document's own fields to the

@@ -2,6 +2,8 @@ package server
 
 import (
 	"context"
+	"math"
+	"slices"
 
 	"go.mongodb.org/mongo-driver/v2/bson"
 
@@ -21,10 +23,10 @@ func eachMatch(ctx context.Context, coll repl.Collection, f *query.Filter, yield
 		return nil
 	}
 	if f != nil {
-		if ids, exact := f.IDs(); ids != nil {
+		if ids, ok := f.IDs(); ok {
 			for _, id := range ids {
 				doc, ok := coll.ByID(id)
-				if ok && (exact || f.Match(doc)) && !yield(doc) {
+				if ok && f.Match(doc) && !yield(doc) {
 					break
 				}
 			}
@@ -49,10 +51,8 @@ func eachMatch(ctx context.Context, coll repl.Collection, f *query.Filter, yield
 func firstMatches(ctx context.Context, coll repl.Collection, f *query.Filter, sort *query.Sort, backwards bool, skip, limit int64) ([]bson.Raw, error) {
 	var docs []bson.Raw
 	enough := int64(-1)
-	if sort == nil && !backwards {
-		if limit > 0 && skip <= maxMessageSize && limit <= maxMessageSize {
-			enough = skip + limit
-		}
+	if sort == nil && !backwards && limit > 0 && skip < math.MaxInt64-limit {
+		enough = skip + limit
 	}
 	err := eachMatch(ctx, coll, f, func(doc bson.Raw) bool {
 		docs = append(docs, doc)
@@ -62,9 +62,7 @@ func firstMatches(ctx context.Context, coll repl.Collection, f *query.Filter, so
 		return nil, err
 	}
 	if backwards {
-		for i, j := 0, len(docs)-1; i < j; i, j = i+1, j-1 {
-			docs[i], docs[j] = docs[j], docs[i]
-		}
+		slices.Reverse(docs)
 	}
 	if sort != nil {
 		if err := sort.Sort(docs); err != nil {

@@ -178,7 +178,7 @@ func (b *batch) applyUpdate(w repl.Writer, coll string, f *query.Filter, u *quer
 		return 0, 0, nil, err
 	}
 	for _, doc := range docs {
-		next, changed, err := u.Apply(doc)
+		next, changed, err := u.ApplyMatched(doc, f)
 		if err == nil && changed {
 			err = w.Replace(b.r.db, coll, docID(doc), next)
 		}
