@@ -35,7 +35,6 @@ const (
 	codeNotSecondary               int32 = 95
 	codeUnsatisfiableWriteConcern  int32 = 100
 	codeCommandFailed              int32 = 125
-	codeCommandNotSupportedOnView  int32 = 166
 	codeClientMetadataMutated      int32 = 186
 	codePrimarySteppedDown         int32 = 189
 	codeClusterTimeTooFarAhead     int32 = 209
@@ -53,7 +52,6 @@ const (
 	codeInterruptedReplStateChange int32 = 11602
 	codeNotPrimaryNoSecondaryOk    int32 = 13435
 	codeNotPrimaryOrSecondary      int32 = 13436
-	codeBSONObjectTooLarge         int32 = 10334
 	codeNotARetryableWrite         int32 = 50768
 	codeUnknownField               int32 = 40415
 	codeMissingField               int32 = 40414

@@ -1,6 +1,7 @@
 package server
 
 import (
+	"bytes"
 	"strings"
 
 	"go.mongodb.org/mongo-driver/v2/bson"
@@ -46,6 +47,12 @@ func createIndexes(c *conn, r *request) error {
 		if specs[i], err = indexSpec(specs[i]); err != nil {
 			return err
 		}
+		for _, earlier := range specs[:i] {
+			if bytes.Equal(earlier, specs[i]) {
+				name, _ := lookup(earlier, "name")
+				return refuse(68, "Identical index already exists: %s", text(name))
+			}
+		}
 	}
 	before, after, made := 0, 0, false
 	err = c.write(r, func(w repl.Writer) error {
@@ -58,8 +65,10 @@ func createIndexes(c *conn, r *request) error {
 		}
 		before = len(have.Indexes())
 		for _, spec := range specs {
-			if err := checkSameIndex(have.Indexes(), spec); err != nil {
+			if exists, err := hasIndex(have.Indexes(), spec); err != nil {
 				return err
+			} else if exists {
+				continue
 			}
 			if _, err := w.CreateIndex(r.db, coll, spec); err != nil {
 				return err
@@ -101,6 +110,9 @@ func (r *request) indexSpecs(specs []bson.Raw, given bool) ([]bson.Raw, error) {
 	return specs, nil
 }
 
+// idIndexKey is { _id: 1 }.
+var idIndexKey = []byte{14, 0, 0, 0, byte(bson.TypeInt32), '_', 'i', 'd', 0, 1, 0, 0, 0, 0}
+
 // indexSpec checks an index and returns it as listIndexes will show it.
 func indexSpec(spec bson.Raw) (bson.Raw, error) {
 	var key bson.Raw
@@ -108,7 +120,7 @@ func indexSpec(spec bson.Raw) (bson.Raw, error) {
 	var options builder
 	bad := func(code int32, format string, args ...any) error {
 		e := refuse(code, format, args...)
-		e.Message = "Error in specification " + spec.String() + " :: caused by :: " + e.Message
+		e.Message = "Error in specification " + shown(spec) + " :: caused by :: " + e.Message
 		return e
 	}
 	p := read("createIndexes.indexes", spec)
@@ -155,6 +167,10 @@ func indexSpec(spec bson.Raw) (bson.Raw, error) {
 	if err := checkIndexKey(key); err != nil {
 		return nil, bad(err.Code, "%s", err.Message)
 	}
+	if len(options.b) > 0 && sameKeys(key, idIndexKey) {
+		option, _ := cstring(options.b[1:])
+		return nil, refuse(197, "The field '%s' is not valid for an _id index specification. Specification: %s", option, shown(spec))
+	}
 	w := builder{}
 	at := w.open()
 	w.int32("v", int32(version))
@@ -163,6 +179,11 @@ func indexSpec(spec bson.Raw) (bson.Raw, error) {
 	w.b = append(w.b, options.b...)
 	w.close(at)
 	return w.b, nil
+}
+
+// shown is a document as the server writes it in a message.
+func shown(doc []byte) string {
+	return query.Text(bson.RawValue{Type: bson.TypeEmbeddedDocument, Value: doc})
 }
 
 func checkIndexKey(key bson.Raw) *query.Error {
@@ -195,25 +216,24 @@ func checkIndexKey(key bson.Raw) *query.Error {
 	return nil
 }
 
-// checkSameIndex refuses an index that clashes with one that exists: another one
-// of its name, or its like under another name.
-func checkSameIndex(have []repl.IndexInfo, spec bson.Raw) error {
+// hasIndex says whether an index exists already, and refuses one that clashes
+// with one that does: another one of its name, or its like under another name.
+func hasIndex(have []repl.IndexInfo, spec bson.Raw) (bool, error) {
 	name, _ := lookup(spec, "name")
 	key, _ := lookup(spec, "key")
 	unique, _ := lookup(spec, "unique")
 	for _, ix := range have {
-		sameKey := sameKeys(ix.Key, key.Value)
-		if ix.Name == "_id_" && sameKey {
-			continue // asking for the _id index changes nothing
-		}
-		switch sameName := ix.Name == string(text(name)); {
-		case sameName && (!sameKey || ix.Unique != truthy(unique)):
-			return refuse(86, "An existing index has the same name as the requested index. When index names are not specified, they are auto generated and can cause conflicts. Please refer to our documentation. Requested index: %s, existing index: %s", spec, ix.Spec)
-		case sameKey && !sameName:
-			return refuse(85, "Index already exists with a different name: %s", ix.Name)
+		sameKey, sameName := sameKeys(ix.Key, key.Value), ix.Name == string(text(name))
+		switch {
+		case sameKey && (ix.Name == "_id_" || sameName && ix.Unique == truthy(unique)):
+			return true, nil
+		case sameName:
+			return false, refuse(86, "An existing index has the same name as the requested index. When index names are not specified, they are auto generated and can cause conflicts. Please refer to our documentation. Requested index: %s, existing index: %s", shown(spec), shown(ix.Spec))
+		case sameKey:
+			return false, refuse(85, "Index already exists with a different name: %s", ix.Name)
 		}
 	}
-	return nil
+	return false, nil
 }
 
 // sameKeys compares index keys: the same fields in the same order and direction.
@@ -367,7 +387,7 @@ func droppable(have []repl.IndexInfo, index bson.RawValue) (names []string, all 
 				return names, false, err
 			}
 		}
-		return nil, false, refuse(codeIndexNotFound, "can't find index with key: %s", bson.Raw(index.Value))
+		return nil, false, refuse(codeIndexNotFound, "can't find index with key: %s", shown(index.Value))
 	}
 	return nil, false, errType("dropIndexes", "index", index.Type, "string", "object")
 }

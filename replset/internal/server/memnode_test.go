@@ -252,7 +252,7 @@ func (w memWriter) Insert(db, coll string, doc bson.Raw) error {
 	id := docID(doc)
 	key := query.IDKey(id)
 	if _, ok := c.byID[key]; ok {
-		e := refuse(codeDuplicateKey, "E11000 duplicate key error collection: %s.%s index: _id_ dup key: { _id: %s }", db, coll, id)
+		e := refuse(codeDuplicateKey, "E11000 duplicate key error collection: %s.%s index: _id_ dup key: { _id: %s }", db, coll, query.Text(id))
 		e.Extra = bson.D{{Key: "keyPattern", Value: bson.D{{Key: "_id", Value: int32(1)}}}, {Key: "keyValue", Value: bson.D{{Key: "_id", Value: id}}}}
 		return e
 	}
