@@ -1,0 +1,460 @@
+package query
+
+import (
+	"bytes"
+	"fmt"
+	"math/rand/v2"
+	"strings"
+	"testing"
+	"time"
+
+	"go.mongodb.org/mongo-driver/v2/bson"
+)
+
+// compileUpdate compiles an update in the notation of the tests.
+func compileUpdate(t testing.TB, s string, filters ...string) *Update {
+	t.Helper()
+	clock := func() time.Time { return time.UnixMilli(1500) }
+	u, err := CompileUpdate(val(s), UpdateOptions{Now: clock, ArrayFilters: docs(filters...)})
+	if err != nil {
+		t.Fatalf("%s: %v", s, err)
+	}
+	return u
+}
+
+func TestUpdatesChangeDocumentsAsOnTheServer(t *testing.T) {
+	for _, c := range []struct{ name, update, before, after string }{
+		{"$set changes in place", `{$set: {a: 2}}`, `{_id: 1, a: 1, b: 1}`, `{_id: 1, a: 2, b: 1}`},
+		{"$set changes the type", `{$set: {a: 1.0}}`, `{a: 1}`, `{a: 1.0}`},
+		{"$set adds in the order of names", `{$set: {c: 1, b: 2, a: 3}}`, `{_id: 1, b: 0}`, `{_id: 1, b: 2, a: 3, c: 1}`},
+		{"numbers among names are ordered by value", `{$set: {"10": 1, "9": 2}}`, `{}`, `{"9": 2, "10": 1}`},
+		{"$set makes the documents on its way", `{$set: {"a.b.c": 1, "a.b.a": 2}}`, `{_id: 1}`, `{_id: 1, a: {b: {a: 2, c: 1}}}`},
+		{"$set below a document", `{$set: {"a.b": 1}}`, `{a: {c: 1}}`, `{a: {c: 1, b: 1}}`},
+		{"$set of an item", `{$set: {"a.1": 5}}`, `{a: [1, 2, 3]}`, `{a: [1, 5, 3]}`},
+		{"$set below an item", `{$set: {"a.0.b": 5}}`, `{a: [{b: 1}, 2]}`, `{a: [{b: 5}, 2]}`},
+		{"$set beyond the end pads with nulls", `{$set: {"a.3": 5, "a.4.b": 6}}`, `{a: [1]}`, `{a: [1, null, null, 5, {b: 6}]}`},
+		{"$set of two items", `{$set: {"a.0": 1, "a.1": 2}}`, `{a: [0, 0]}`, `{a: [1, 2]}`},
+		{"$set with a number into no array makes a document", `{$set: {"a.0": 1}}`, `{}`, `{a: {"0": 1}}`},
+		{"$set of the same is no change", `{$set: {a: 1, "b.c": 2}}`, `{a: 1, b: {c: 2}}`, ``},
+		{"$set of a document keeps its order", `{$set: {a: {z: 1, y: 2}}}`, `{}`, `{a: {z: 1, y: 2}}`},
+		{"$set of the same _id is no change", `{$set: {_id: 1}}`, `{_id: 1}`, ``},
+		{"an empty operator is no change", `{$set: {}}`, `{_id: 1}`, ``},
+		{"$setOnInsert is nothing in an update", `{$setOnInsert: {a: 1, "b.c": 2}}`, `{_id: 1, b: 5}`, ``},
+		{"$unset", `{$unset: {a: 1, "b.c": ""}}`, `{a: 1, b: {c: 1, d: 2}, e: 1}`, `{b: {d: 2}, e: 1}`},
+		{"$unset of an item leaves null", `{$unset: {"a.1": 1}}`, `{a: [1, 2, 3]}`, `{a: [1, null, 3]}`},
+		{"$unset of what is not there", `{$unset: {x: 1, "a.b.c": 1, "d.x": 1, "d.7": 1}}`, `{a: 1, d: [1]}`, ``},
+
+		{"$inc", `{$inc: {a: 2}}`, `{a: 1}`, `{a: 3}`},
+		{"$inc of what is not there", `{$inc: {a: Long(2), "b.c": 1.5}}`, `{}`, `{a: Long(2), b: {c: 1.5}}`},
+		{"$inc grows an int", `{$inc: {a: 1}}`, `{a: 2147483647}`, `{a: Long("2147483648")}`},
+		{"$inc to a wider type", `{$inc: {a: Long(1), b: 0.5, c: Dec("0.5")}}`, `{a: 1, b: 1, c: 1}`, `{a: Long(2), b: 1.5, c: Dec("1.5")}`},
+		{"$inc by nothing is no change", `{$inc: {a: 0}}`, `{a: 1}`, ``},
+		{"$inc by 0.0 changes the type", `{$inc: {a: 0.0}}`, `{a: 1}`, `{a: 1.0}`},
+		{"$inc of an item", `{$inc: {"a.0.n": -1}}`, `{a: [{n: 5}]}`, `{a: [{n: 4}]}`},
+		{"$mul", `{$mul: {a: 2, b: 1.5, c: Long(3)}}`, `{a: 3, b: 2}`, `{a: 6, b: 3.0, c: Long(0)}`},
+		{"$min and $max", `{$min: {a: 1, b: 9, c: 1}, $max: {d: 9, e: 1}}`, `{a: 5, b: 5, d: 5, e: 5}`, `{a: 1, b: 5, d: 9, e: 5, c: 1}`},
+		{"$max across types", `{$max: {a: "x"}}`, `{a: 99}`, `{a: "x"}`},
+		{"$min of an equal number is no change", `{$min: {a: 1.0}}`, `{a: 1}`, ``},
+		{"$bit", `{$bit: {a: {and: 6}, b: {or: Long(1)}, c: {xor: 3}}}`, `{a: 5, b: 4}`, `{a: 4, b: Long(5), c: 3}`},
+		{"$currentDate", `{$currentDate: {a: true, b: {$type: "timestamp"}, c: {$type: "date"}}}`, `{a: 1}`, `{a: Date(1500), b: TS(1, 500001), c: Date(1500)}`},
+
+		{"$rename", `{$rename: {a: "b"}}`, `{a: 1, c: 2}`, `{c: 2, b: 1}`},
+		{"$rename into what is there", `{$rename: {a: "c"}}`, `{a: 1, c: 2, d: 3}`, `{c: 1, d: 3}`},
+		{"$rename deeper", `{$rename: {a: "b.c", "d.e": "f"}}`, `{a: 1, d: {e: 2, x: 3}}`, `{d: {x: 3}, b: {c: 1}, f: 2}`},
+		{"$rename of what is not there", `{$rename: {a: "b", "x.y": "z"}}`, `{c: 1, x: {}}`, ``},
+
+		{"$push", `{$push: {a: 3}}`, `{a: [1, 2]}`, `{a: [1, 2, 3]}`},
+		{"$push makes the array", `{$push: {"a.b": 3}}`, `{}`, `{a: {b: [3]}}`},
+		{"$push of an array is one item", `{$push: {a: [1]}}`, `{a: []}`, `{a: [[1]]}`},
+		{"$push $each", `{$push: {a: {$each: [3, 4]}}}`, `{a: [1]}`, `{a: [1, 3, 4]}`},
+		{"$push $position", `{$push: {a: {$each: [8, 9], $position: 1}}}`, `{a: [1, 2, 3]}`, `{a: [1, 8, 9, 2, 3]}`},
+		{"$push $position from the end", `{$push: {a: {$each: [8, 9], $position: -1}}}`, `{a: [1, 2, 3]}`, `{a: [1, 2, 8, 9, 3]}`},
+		{"$push $position beyond", `{$push: {a: {$each: [9], $position: -9}}, $set: {b: 1}}`, `{a: [1, 2]}`, `{a: [9, 1, 2], b: 1}`},
+		{"$push $slice of the first", `{$push: {a: {$each: [3, 4], $slice: 3}}}`, `{a: [1, 2]}`, `{a: [1, 2, 3]}`},
+		{"$push $slice of the last", `{$push: {a: {$each: [3, 4], $slice: -3}}}`, `{a: [1, 2]}`, `{a: [2, 3, 4]}`},
+		{"$push $slice of none", `{$push: {a: {$each: [3], $slice: 0}}}`, `{a: [1, 2]}`, `{a: []}`},
+		{"$push $sort", `{$push: {a: {$each: [2], $sort: -1}}}`, `{a: [1, "x", 3]}`, `{a: ["x", 3, 2, 1]}`},
+		{"$push $sort by a field, stable", `{$push: {a: {$each: [{s: 1, n: 9}], $sort: {s: 1}}}}`, `{a: [{s: 2, n: 1}, {s: 1, n: 2}, {n: 3}]}`, `{a: [{n: 3}, {s: 1, n: 2}, {s: 1, n: 9}, {s: 2, n: 1}]}`},
+		{"$push $sort then $slice", `{$push: {a: {$each: [{s: {t: 5}}], $sort: {"s.t": -1}, $slice: 2}}}`, `{a: [{s: {t: 1}}, {s: {t: 9}}]}`, `{a: [{s: {t: 9}}, {s: {t: 5}}]}`},
+		{"$push of nothing is no change", `{$push: {a: {$each: []}}}`, `{a: [1]}`, ``},
+		{"$push of nothing makes an array", `{$push: {a: {$each: []}}}`, `{}`, `{a: []}`},
+		{"$addToSet", `{$addToSet: {a: 3, b: 1.0}}`, `{a: [1], b: [1]}`, `{a: [1, 3], b: [1]}`},
+		{"$addToSet $each, each once", `{$addToSet: {a: {$each: [1, 4, 4.0, {x: 1}]}}}`, `{a: [1, {x: 1}]}`, `{a: [1, {x: 1}, 4]}`},
+		{"$addToSet makes the array", `{$addToSet: {a: {$each: [1, 1]}}}`, `{}`, `{a: [1]}`},
+		{"$pop", `{$pop: {a: 1, b: -1, c: 1, x: 1, "y.z": 1}}`, `{a: [1, 2], b: [1, 2], c: [], y: {}}`, `{a: [1], b: [2], c: [], y: {}}`},
+		{"$pull of a value", `{$pull: {a: 1}}`, `{a: [1, 2, 1.0, [1]]}`, `{a: [2, [1]]}`},
+		{"$pull by operators", `{$pull: {a: {$gte: 2}}}`, `{a: [1, 2, "x", 3]}`, `{a: [1, "x"]}`},
+		{"$pull by $in", `{$pull: {a: {$in: [1, "x"]}}}`, `{a: [1, 2, "x"]}`, `{a: [2]}`},
+		{"$pull of documents by a query", `{$pull: {a: {x: 1, y: {$gt: 3}}}}`, `{a: [{x: 1, y: 5, z: 1}, {x: 1, y: 1}, 1]}`, `{a: [{x: 1, y: 1}, 1]}`},
+		{"$pull by $or", `{$pull: {a: {$or: [{x: 1}, {x: 2}]}}}`, `{a: [{x: 1}, {x: 3}]}`, `{a: [{x: 3}]}`},
+		{"$pull by a pattern", `{$pull: {a: /^x/}}`, `{a: ["xa", "b"]}`, `{a: ["b"]}`},
+		{"$pull by $elemMatch", `{$pull: {a: {b: {$elemMatch: {c: 1}}}}}`, `{a: [{b: [{c: 1}]}, {b: [{c: 2}]}]}`, `{a: [{b: [{c: 2}]}]}`},
+		{"$pull of an array", `{$pull: {a: [1, 2]}}`, `{a: [[1, 2], [1], 1]}`, `{a: [[1], 1]}`},
+		{"$pull of what is not there", `{$pull: {a: 9, b: 1, "c.d": 1}}`, `{a: [1], c: {}}`, ``},
+		{"$pullAll", `{$pullAll: {a: [1, {x: 1}]}}`, `{a: [1, 2, {x: 1}, {x: 1, y: 2}, 1.0]}`, `{a: [2, {x: 1, y: 2}]}`},
+		{"several operators at once", `{$set: {"s.hp": 5}, $inc: {"s.n": 1}, $push: {log: "x"}, $unset: {old: 1}}`, `{_id: 1, s: {n: 1}, old: 1}`, `{_id: 1, s: {n: 2, hp: 5}, log: ["x"]}`},
+
+		{"a replacement keeps the _id", `{b: 2}`, `{_id: 1, a: 1}`, `{_id: 1, b: 2}`},
+		{"a replacement with its _id elsewhere", `{b: 2, _id: 1}`, `{_id: 1, a: 1}`, `{_id: 1, b: 2}`},
+		{"an empty replacement", `{}`, `{_id: 1, a: 1}`, `{_id: 1}`},
+		{"a replacement by the same is no change", `{a: 1}`, `{_id: 1, a: 1}`, ``},
+	} {
+		u := compileUpdate(t, c.update)
+		before := doc(c.before)
+		kept := bytes.Clone(before)
+		got, changed, err := u.Apply(before)
+		if err != nil {
+			t.Errorf("%s: %v", c.name, err)
+			continue
+		}
+		want := before
+		if c.after != "" {
+			want = doc(c.after)
+		}
+		if !bytes.Equal(got, want) || changed != (c.after != "") {
+			t.Errorf("%s: got %s, changed %v\nwant %s", c.name, got, changed, want)
+		}
+		if !bytes.Equal(before, kept) {
+			t.Errorf("%s: the document given was modified", c.name)
+		}
+	}
+}
+
+func TestWhatAnUpdateCannotSayIsRefusedWithTheServersCode(t *testing.T) {
+	for _, c := range []struct {
+		update string
+		code   int32
+		part   string
+	}{
+		{`[{$set: {a: 1}}]`, 238, "pipeline"},
+		{`5`, 9, "either an object or an array"},
+		{`{$foo: {a: 1}}`, 9, "Unknown modifier: $foo. Expected a valid update modifier"},
+		{`{$set: 1}`, 9, "Modifiers operate on fields but we found type int instead."},
+		{`{$set: {a: 1}, b: 1}`, 9, "Unknown modifier: b"},
+		{`{a: 1, $set: {b: 1}}`, 52, "The dollar ($) prefixed field '$set'"},
+		{`{$set: {a: 1}, $inc: {a: 1}}`, 40, "Updating the path 'a' would create a conflict at 'a'"},
+		{`{$set: {a: 1, "a.b": 1}}`, 40, "would create a conflict at 'a'"},
+		{`{$set: {"a.b": 1, a: 1}}`, 40, "Updating the path 'a' would create a conflict at 'a'"},
+		{`{$set: {"a.b.c": 1}, $unset: {"a.b": 1}}`, 40, "conflict at 'a.b'"},
+		{`{$rename: {a: "b"}, $set: {b: 1}}`, 40, "conflict at 'b'"},
+		{`{$rename: {a: "b"}, $inc: {"a.c": 1}}`, 40, "conflict at 'a'"},
+		{`{$set: {"": 1}}`, 56, "An empty update path is not valid."},
+		{`{$set: {"a..b": 1}}`, 56, "contains an empty field name"},
+		{`{$set: {"a.": 1}}`, 56, "contains an empty field name"},
+		{`{$set: {"$a": 1}}`, 52, "The dollar ($) prefixed field '$a' in '$a' is not valid for storage."},
+		{`{$set: {"a.$b": 1}}`, 52, "'$b' in 'a.$b'"},
+		{`{$set: {"$.a": 1}}`, 2, "first position"},
+		{`{$inc: {a: "x"}}`, 14, "Cannot increment with non-numeric argument: {a: \"x\"}"},
+		{`{$mul: {a: null}}`, 14, "Cannot multiply with non-numeric argument"},
+		{`{$rename: {a: 1}}`, 2, "The 'to' field for $rename must be a string"},
+		{`{$rename: {a: "a"}}`, 2, "must differ"},
+		{`{$rename: {a: "a.b"}}`, 2, "must not be on the same path"},
+		{`{$rename: {"a.$": "b"}}`, 2, "may not be dynamic"},
+		{`{$currentDate: {a: 1}}`, 2, "int is not valid type for $currentDate."},
+		{`{$currentDate: {a: {$foo: 1}}}`, 2, "Unrecognized $currentDate option: $foo"},
+		{`{$currentDate: {a: {$type: "day"}}}`, 2, "required to be 'date' or 'timestamp'"},
+		{`{$push: {a: {$each: 1}}}`, 2, "The argument to $each in $push must be an array"},
+		{`{$push: {a: {$each: [1], $foo: 1}}}`, 2, "Unrecognized clause in $push: $foo"},
+		{`{$push: {a: {$each: [1], $slice: "x"}}}`, 2, "The value for $slice must be an integer value"},
+		{`{$push: {a: {$each: [1], $position: 1.5}}}`, 2, "The value for $position must be an integer value"},
+		{`{$push: {a: {$each: [1], $sort: 2}}}`, 2, "must be either 1 or -1"},
+		{`{$push: {a: {$each: [1], $sort: "x"}}}`, 2, "The $sort is invalid"},
+		{`{$push: {a: {$each: [1], $sort: {}}}}`, 2, "The $sort pattern is empty"},
+		{`{$addToSet: {a: {$each: 1}}}`, 14, "The argument to $each in $addToSet must be an array"},
+		{`{$addToSet: {a: {$each: [1], $slice: 1}}}`, 2, "Found unexpected fields after $each in $addToSet"},
+		{`{$pop: {a: 2}}`, 9, "$pop expects 1 or -1, found: 2"},
+		{`{$pop: {a: "x"}}`, 9, "Expected a number in: a"},
+		{`{$pullAll: {a: 1}}`, 2, "$pullAll requires an array argument but was given a int"},
+		{`{$pull: {a: {$foo: 1}}}`, 2, "unknown operator: $foo"},
+		{`{$bit: {a: {not: 1}}}`, 2, "only supports 'and', 'or', and 'xor'"},
+		{`{$bit: {a: {and: 1.5}}}`, 2, "must be an Integer"},
+		{`{$bit: {a: {}}}`, 2, "at least one bitwise operation"},
+		{`{$set: {"a.$[x]": 1}}`, 2, "No array filter found for identifier 'x' in path 'a.$[x]'"},
+		{`{$set: {"a.$[]": 1, "a.0": 1}}`, 40, "conflict at 'a'"},
+	} {
+		_, err := CompileUpdate(val(c.update), UpdateOptions{})
+		t.Run(c.update, func(t *testing.T) { refused(t, err, c.code, c.part) })
+	}
+	_, err := CompileUpdate(val(`{a: 1}`), UpdateOptions{Multi: true})
+	refused(t, err, 9, "multi update is not supported for replacement-style update")
+	_, err = CompileUpdate(bson.RawValue{Type: bson.TypeEmbeddedDocument, Value: []byte{1}}, UpdateOptions{})
+	refused(t, err, 22, "")
+}
+
+func TestAnUpdateThatDoesNotFitTheDocumentIsRefused(t *testing.T) {
+	for _, c := range []struct {
+		update, before string
+		code           int32
+		part           string
+	}{
+		{`{$set: {_id: 2}}`, `{_id: 1}`, 66, "Performing an update on the path '_id' would modify the immutable field '_id'"},
+		{`{$set: {"_id.a": 2}}`, `{_id: {a: 1}}`, 66, "Performing an update on the path '_id.a'"},
+		{`{$unset: {_id: 1}}`, `{_id: 1}`, 66, "immutable field '_id'"},
+		{`{$inc: {_id: 1}}`, `{_id: 1}`, 66, "immutable field '_id'"},
+		{`{$rename: {_id: "x"}}`, `{_id: 1}`, 66, "Unsetting the path '_id' using $rename"},
+		{`{$rename: {x: "_id"}}`, `{_id: 1, x: 2}`, 66, "immutable field '_id'"},
+		{`{_id: 2, a: 1}`, `{_id: 1}`, 66, "After applying the update, the (immutable) field '_id' was found to have been altered to _id: 2"},
+		{`{$inc: {a: 1}}`, `{_id: 1, a: "x"}`, 14, "Cannot apply $inc to a value of non-numeric type. {_id: 1} has the field 'a' of non-numeric type string"},
+		{`{$inc: {a: 1}}`, `{_id: 1, a: Long("9223372036854775807")}`, 2, "Failed to apply $inc operations to current value ((NumberLong)9223372036854775807) for document {_id: 1}"},
+		{`{$mul: {"a.b": 2}}`, `{a: {b: null}}`, 14, "Cannot apply $mul"},
+		{`{$set: {"a.b": 1}}`, `{a: 5}`, 28, "Cannot create field 'b' in element {a: 5}"},
+		{`{$set: {"a.b": 1}}`, `{a: null}`, 28, "Cannot create field 'b' in element {a: null}"},
+		{`{$set: {"a.b.c": 1}}`, `{a: [1]}`, 28, "Cannot create field 'b' in element {a: [ 1 ]}"},
+		{`{$inc: {"a.0.x": 1}}`, `{a: [1]}`, 28, "Cannot create field 'x' in element {0: 1}"},
+		{`{$push: {"a.b": 1}}`, `{a: "x"}`, 28, "Cannot create field 'b'"},
+		{`{$pull: {"a.b": 1}}`, `{a: 5}`, 28, "Cannot use the part (b) of (a.b) to traverse the element ({a: 5})"},
+		{`{$pop: {"a.b": 1}}`, `{a: [1]}`, 28, "Cannot use the part (b) of (a.b)"},
+		{`{$set: {"a.2000000": 1}}`, `{a: []}`, 34, "can't backfill more than 1500000 elements"},
+		{`{$push: {a: 1}}`, `{_id: 1, a: 5}`, 2, "The field 'a' must be an array but is of type int in document {_id: 1}"},
+		{`{$addToSet: {a: 1}}`, `{a: 5}`, 2, "Cannot apply $addToSet to non-array field. Field named 'a' has non-array type int"},
+		{`{$pop: {a: 1}}`, `{a: 5}`, 14, "Path 'a' contains an element of non-array type 'int'"},
+		{`{$pull: {a: 1}}`, `{a: 5}`, 2, "Cannot apply $pull to a non-array value"},
+		{`{$pullAll: {a: [1]}}`, `{a: 5}`, 2, "Cannot apply $pull to a non-array value"},
+		{`{$bit: {a: {or: 1}}}`, `{a: 1.5}`, 2, "Cannot apply $bit to a value of non-integral type"},
+		{`{$rename: {"a.0": "b"}}`, `{_id: 1, a: [1]}`, 2, "The source field cannot be an array element, 'a.0' in doc with _id: 1 has an array field called 'a'"},
+		{`{$rename: {b: "a.0"}}`, `{_id: 1, a: [1], b: 1}`, 2, "The destination field cannot be an array element"},
+		{`{$rename: {b: "a.x"}}`, `{a: 1, b: 1}`, 28, "Cannot create field 'x' in element {a: 1}"},
+		{`{$set: {"a.$[].b": 1}}`, `{}`, 2, "The path 'a' must exist in the document in order to apply array updates."},
+		{`{$set: {"a.$[]": 1}}`, `{a: 5}`, 2, "Cannot apply array updates to non-array element a: 5"},
+		{`{$set: {"a.$": 1}}`, `{a: [5]}`, 2, "The positional operator did not find the match needed from the query."},
+	} {
+		u := compileUpdate(t, c.update)
+		_, _, err := u.Apply(doc(c.before))
+		t.Run(c.update, func(t *testing.T) { refused(t, err, c.code, c.part) })
+	}
+}
+
+func TestAnUpdateMayNotMakeADocumentTooLargeOrTooDeep(t *testing.T) {
+	large := fmt.Sprintf(`{_id: 1, a: "%s"}`, strings.Repeat("x", MaxDocumentSize-100))
+	u := compileUpdate(t, fmt.Sprintf(`{$set: {b: "%s"}}`, strings.Repeat("y", 200)))
+	_, _, err := u.Apply(doc(large))
+	refused(t, err, 17419, "Resulting document after update is larger than 16777216")
+
+	deep := strings.Repeat("{a: ", 150) + "1" + strings.Repeat("}", 150)
+	_, _, err = compileUpdate(t, `{$set: {"`+strings.Repeat("a.", 99)+`a": `+deep+`}}`).Apply(doc(`{}`))
+	refused(t, err, 15, "depth")
+	_, _, err = compileUpdate(t, `{$rename: {x: "`+strings.Repeat("b.", 99)+`b"}}`).Apply(doc(`{x: ` + deep + `}`))
+	refused(t, err, 15, "depth")
+}
+
+func TestPathsThatStandForItemsReachThem(t *testing.T) {
+	for _, c := range []struct {
+		name, update  string
+		filters       []string
+		before, after string
+	}{
+		{"all items", `{$inc: {"a.$[]": 1}}`, nil, `{a: [1, 2]}`, `{a: [2, 3]}`},
+		{"all items, deeper", `{$set: {"a.$[].x.$[].y": 0}}`, nil, `{a: [{x: [{y: 1}, {z: 1}]}, {x: []}]}`, `{a: [{x: [{y: 0}, {z: 1, y: 0}]}, {x: []}]}`},
+		{"items that a filter chooses", `{$set: {"a.$[e]": 0}}`, []string{`{e: {$gt: 5}}`}, `{a: [1, 9, 7]}`, `{a: [1, 0, 0]}`},
+		{"items by a field", `{$inc: {"a.$[it].n": 1}}`, []string{`{"it.id": "sword"}`}, `{a: [{id: "bow", n: 1}, {id: "sword", n: 1}]}`, `{a: [{id: "bow", n: 1}, {id: "sword", n: 2}]}`},
+		{"two filters on one array", `{$set: {"a.$[x].p": 1, "a.$[y].q": 2}}`, []string{`{"x.n": {$gt: 1}}`, `{"y.n": {$gt: 2}}`}, `{a: [{n: 1}, {n: 2}, {n: 3}]}`, `{a: [{n: 1}, {n: 2, p: 1}, {n: 3, p: 1, q: 2}]}`},
+		{"no item chosen is no change", `{$set: {"a.$[e]": 0}}`, []string{`{e: 9}`}, `{a: [1]}`, ``},
+		{"$unset of items leaves nulls", `{$unset: {"a.$[]": 1}}`, nil, `{a: [1, 2]}`, `{a: [null, null]}`},
+	} {
+		u := compileUpdate(t, c.update, c.filters...)
+		got, changed, err := u.Apply(doc(c.before))
+		want := doc(c.before)
+		if c.after != "" {
+			want = doc(c.after)
+		}
+		if err != nil || !bytes.Equal(got, want) || changed != (c.after != "") {
+			t.Errorf("%s: got %s, %v, %v", c.name, show(got), changed, err)
+		}
+	}
+	for _, c := range []struct {
+		update  string
+		filters []string
+		code    int32
+		part    string
+	}{
+		{`{$set: {"a.$[e]": 1}}`, []string{`{e: 1}`, `{f: 1}`}, 9, "The array filter for identifier 'f' was not used in the update"},
+		{`{$set: {"a.$[e]": 1}}`, []string{`{e: 1}`, `{e: 2}`}, 9, "Found multiple array filters with the same top-level field name e"},
+		{`{$set: {"a.$[e]": 1}}`, []string{`{e: 1, f: 1}`}, 9, "Expected a single top-level field name, found 'e' and 'f'"},
+		{`{$set: {"a.$[e]": 1}}`, []string{`{}`}, 9, "Cannot use an expression without a top-level field name"},
+		{`{$set: {"a.$[E]": 1}}`, []string{`{E: 1}`}, 2, "alphanumeric string beginning with a lowercase letter"},
+		{`{$set: {"a.$[e]": 1}}`, []string{`{e: {$foo: 1}}`}, 2, "unknown operator: $foo"},
+		{`{a: 1}`, []string{`{e: 1}`}, 9, "arrayFilters may not be specified"},
+	} {
+		_, err := CompileUpdate(val(c.update), UpdateOptions{ArrayFilters: docs(c.filters...)})
+		refused(t, err, c.code, c.part)
+	}
+	_, _, err := compileUpdate(t, `{$set: {"a.$[x]": 1, "a.$[y]": 2}}`, `{x: 1}`, `{y: 1}`).Apply(doc(`{a: [1]}`))
+	refused(t, err, 40, "Update created a conflict at 'a.0'")
+}
+
+func TestThePositionalOperatorMeansTheItemTheQueryMatched(t *testing.T) {
+	for _, c := range []struct{ filter, update, before, after string }{
+		{`{a: 2}`, `{$set: {"a.$": 9}}`, `{a: [1, 2, 2]}`, `{a: [1, 9, 2]}`},
+		{`{"a.id": "b"}`, `{$inc: {"a.$.n": 1}}`, `{a: [{id: "a", n: 1}, {id: "b", n: 1}]}`, `{a: [{id: "a", n: 1}, {id: "b", n: 2}]}`},
+		{`{a: {$elemMatch: {x: 1, y: {$gt: 2}}}}`, `{$set: {"a.$.z": 1}}`, `{a: [{x: 1, y: 1}, {x: 1, y: 3}]}`, `{a: [{x: 1, y: 1}, {x: 1, y: 3, z: 1}]}`},
+		{`{_id: 1, a: {$in: [5, 6]}}`, `{$unset: {"a.$": 1}}`, `{_id: 1, a: [4, 6]}`, `{_id: 1, a: [4, null]}`},
+		{`{$or: [{a: 9}, {a: {$gt: 1}}]}`, `{$set: {"a.$": 0}}`, `{a: [1, 2]}`, `{a: [1, 0]}`},
+		{`{"a.b": 2}`, `{$set: {"a.$.b.0": 7}}`, `{a: [{b: [1]}, {b: [1, 2]}]}`, `{a: [{b: [1]}, {b: [7, 2]}]}`},
+		{`{a: 2}`, `{$set: {"a.$": 9, "a.0": 8}}`, `{a: [1, 2]}`, `{a: [8, 9]}`},
+	} {
+		f, err := CompileFilter(doc(c.filter))
+		if err != nil {
+			t.Fatal(err)
+		}
+		u := compileUpdate(t, c.update)
+		if !u.Positional() {
+			t.Errorf("%s is not positional", c.update)
+		}
+		got, _, err := u.ApplyMatched(doc(c.before), f)
+		if err != nil || !bytes.Equal(got, doc(c.after)) {
+			t.Errorf("%s %s: got %s, %v", c.filter, c.update, show(got), err)
+		}
+	}
+	f, err := CompileFilter(doc(`{b: 1}`))
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, _, err = compileUpdate(t, `{$set: {"a.$": 1}}`).ApplyMatched(doc(`{a: [1], b: 1}`), f)
+	refused(t, err, 2, "The positional operator did not find the match needed from the query.")
+	f, err = CompileFilter(doc(`{a: 1}`))
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, _, err = compileUpdate(t, `{$set: {"a.$": 9, "a.0": 8}}`).ApplyMatched(doc(`{a: [1]}`), f)
+	refused(t, err, 40, "conflict at 'a.0'")
+}
+
+func TestUpsertsTakeOverWhatTheQueryPins(t *testing.T) {
+	for _, c := range []struct{ filter, update, want string }{
+		{`{_id: 1}`, `{$set: {a: 1}}`, `{_id: 1, a: 1}`},
+		{`{b: 1, a: "x", _id: 5}`, `{$inc: {n: 1}}`, `{_id: 5, a: "x", b: 1, n: 1}`},
+		{`{_id: 1, a: {$eq: 2}, b: {$gt: 3}, c: {$in: [4]}, d: {$in: [5, 6]}}`, `{$set: {x: 1}}`, `{_id: 1, a: 2, c: 4, x: 1}`},
+		{`{$and: [{_id: 1}, {a: 2}], $or: [{b: 3}]}`, `{$set: {x: 1}}`, `{_id: 1, a: 2, b: 3, x: 1}`},
+		{`{$or: [{a: 1}, {b: 2}], _id: 1}`, `{$set: {x: 1}}`, `{_id: 1, x: 1}`},
+		{`{_id: 1, "a.b": 2, "a.c": 3}`, `{$set: {"a.d": 4}}`, `{_id: 1, a: {b: 2, c: 3, d: 4}}`},
+		{`{_id: 1, n: 5}`, `{$inc: {n: 2}}`, `{_id: 1, n: 7}`},
+		{`{_id: 1}`, `{$setOnInsert: {a: 1}, $set: {b: 2}}`, `{_id: 1, a: 1, b: 2}`},
+		{`{a: 1}`, `{$setOnInsert: {_id: 9}}`, `{_id: 9, a: 1}`},
+		{`{_id: 1, a: /x/, b: {$ne: 1}, c: {$exists: true}, d: {$not: {$eq: 1}}}`, `{$set: {x: 1}}`, `{_id: 1, x: 1}`},
+		{`{_id: 1, a: {$all: [7]}}`, `{$push: {b: 1}}`, `{_id: 1, a: 7, b: [1]}`},
+		{`{_id: 1}`, `{$unset: {a: 1}, $pull: {b: 1}, $min: {c: 3}}`, `{_id: 1, c: 3}`},
+		{`{_id: 1, a: 1}`, `{b: 2}`, `{_id: 1, b: 2}`},
+		{`{a: 1}`, `{b: 2, _id: 7}`, `{_id: 7, b: 2}`},
+		{`{_id: {x: 1}}`, `{$set: {a: 1}}`, `{_id: {x: 1}, a: 1}`},
+		{`{"_id.x": 1}`, `{$set: {a: 1}}`, `{_id: {x: 1}, a: 1}`},
+	} {
+		got, err := compileUpdate(t, c.update).Upsert(doc(c.filter))
+		if err != nil || !bytes.Equal(got, doc(c.want)) {
+			t.Errorf("%s %s: got %s, %v\nwant %s", c.filter, c.update, show(got), err, c.want)
+		}
+	}
+	for _, c := range []struct {
+		filter, update string
+		code           int32
+		part           string
+	}{
+		{`{_id: 1}`, `{$set: {_id: 2}}`, 66, "immutable field '_id'"},
+		{`{_id: 1}`, `{_id: 2}`, 66, "altered to _id: 2"},
+		{`{a: 1, $and: [{a: 2}]}`, `{$set: {x: 1}}`, 54, "path 'a' is matched twice"},
+		{`{a: {b: 1}, "a.b": 1}`, `{$set: {x: 1}}`, 54, "both paths 'a.b' and 'a' are matched"},
+		{`{"_id.x": 1}`, `{a: 1}`, 102, "must be exactly specified"},
+		{`{a: 1}`, `{$set: {"a.b": 1}}`, 28, "Cannot create field 'b'"},
+		{`{a: 1}`, `{$setOnInsert: {"a.b": 1}}`, 28, "Cannot create field 'b'"},
+		{`{a: "x"}`, `{$inc: {a: 1}}`, 14, "Cannot apply $inc"},
+		{`{}`, `{$set: {_id: [1]}}`, 54, "'_id' was found to be an array"},
+		{`{}`, `{$set: {_id: /x/}}`, 53, "regex"},
+		{`{$foo: 1}`, `{$set: {a: 1}}`, 2, "unknown top level operator"},
+	} {
+		_, err := compileUpdate(t, c.update).Upsert(doc(c.filter))
+		t.Run(c.filter+c.update, func(t *testing.T) { refused(t, err, c.code, c.part) })
+	}
+	got, err := compileUpdate(t, `{$set: {a: 1}}`).Upsert(doc(`{b: 2}`))
+	if err != nil {
+		t.Fatal(err)
+	}
+	e := elementsOf(got)
+	if key, v, _ := e.next(); string(key) != "_id" || v.Type != bson.TypeObjectID {
+		t.Errorf("an upsert without _id gives %s", got)
+	}
+}
+
+func TestAnUpdateOutlivesTheBytesItWasReadFrom(t *testing.T) {
+	raw := val(`{$set: {a: "x"}}`)
+	u, err := CompileUpdate(raw, UpdateOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i := range raw.Value {
+		raw.Value[i] = 0xff
+	}
+	if got, _, _ := u.Apply(doc(`{}`)); !bytes.Equal(got, doc(`{a: "x"}`)) {
+		t.Errorf("got %s", show(got))
+	}
+}
+
+// Whatever an update leaves is well-formed and keeps its _id.
+func TestUpdatesLeaveWellFormedDocuments(t *testing.T) {
+	r := rand.New(rand.NewPCG(3, 4))
+	ops := []string{"$set", "$unset", "$inc", "$mul", "$min", "$max", "$push", "$addToSet", "$pull", "$pop"}
+	names := []string{"a", "b", "a.0", "a.1.b", "b.a", "0", "b.0.1", "_id", "a.$[]"}
+	for range 20000 {
+		spec := bson.D{}
+		for range 1 + r.IntN(3) {
+			v := randomValue(r, 1)
+			spec = append(spec, bson.E{Key: ops[r.IntN(len(ops))], Value: bson.D{{Key: names[r.IntN(len(names))], Value: v}}})
+		}
+		raw, err := bson.Marshal(spec)
+		if err != nil {
+			t.Fatal(err)
+		}
+		u, err := CompileUpdate(documentValue(raw), UpdateOptions{})
+		if err != nil {
+			continue
+		}
+		dst, start := openDocument(nil)
+		dst = appendElement(dst, "_id", int32Value(1))
+		dst = appendElement(dst, "a", randomValue(r, 3))
+		dst = appendElement(dst, "b", randomValue(r, 3))
+		before := bson.Raw(closeDocument(dst, start))
+		after, _, err := u.Apply(before)
+		if err != nil {
+			continue
+		}
+		if err := after.Validate(); err != nil {
+			t.Fatalf("%s on %s gives malformed bytes: %v", bson.Raw(raw), before, err)
+		}
+		if Compare(lookup(after, "_id"), int32Value(1)) != 0 {
+			t.Fatalf("%s on %s gives %s", bson.Raw(raw), before, after)
+		}
+	}
+}
+
+func FuzzUpdate(f *testing.F) {
+	for _, s := range []string{`{$set: {"a.1": 5, b: {c: 1}}}`, `{$push: {a: {$each: [1], $sort: -1, $slice: 2}}}`, `{$rename: {a: "b.c"}}`,
+		`{$pull: {a: {$gt: 1}}}`, `{$inc: {"a.$[].b": 1}, $unset: {b: 1}}`, `{$set: {"a.$": 1}}`, `{x: 1}`, `{$addToSet: {a: {$each: [1]}}}`} {
+		f.Add(val(s).Value, []byte(doc(`{_id: 1, a: [1, {b: 2}], b: {c: 1}}`)), []byte(doc(`{a: 1}`)))
+	}
+	f.Fuzz(func(t *testing.T, update, d, filter []byte) {
+		u, err := CompileUpdate(documentValue(update), UpdateOptions{})
+		if err != nil {
+			return
+		}
+		m, err := CompileFilter(filter)
+		if err != nil {
+			m = nil
+		}
+		wellFormed := checkNesting(d) == nil
+		if after, _, err := u.ApplyMatched(d, m); err == nil && wellFormed && checkNesting(after) != nil {
+			t.Errorf("%v on %v gives malformed bytes", bson.Raw(update), bson.Raw(d))
+		}
+		if made, err := u.Upsert(filter); err == nil && checkNesting(made) != nil {
+			t.Errorf("%v for %v gives malformed bytes", bson.Raw(update), bson.Raw(filter))
+		}
+	})
+}
+
+func BenchmarkApply(b *testing.B) {
+	u := compileUpdate(b, `{$inc: {"s.n": 1}, $set: {hp: 5}}`)
+	d := doc(`{_id: OID("01"), name: "player", s: {n: 1, m: 2}, hp: 3, items: [1, 2, 3, 4]}`)
+	b.ReportAllocs()
+	for b.Loop() {
+		if _, _, err := u.Apply(d); err != nil {
+			b.Fatal(err)
+		}
+	}
+}
