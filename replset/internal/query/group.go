@@ -222,7 +222,7 @@ func (s *sum) doubles() float64 {
 }
 
 func (s *sum) total() float64 {
-	if s.double == 0 {
+	if s.double == 0 && s.lost == 0 {
 		return float64(s.whole)
 	}
 	t := sum{double: s.double, lost: s.lost}
@@ -251,7 +251,7 @@ func (s *sum) result() bson.RawValue {
 // exact is the sum as a decimal.
 func (s *sum) exact() decimal {
 	d := addDecimals(s.decimal, exactInt(s.whole))
-	if s.double == 0 {
+	if s.double == 0 && s.lost == 0 {
 		return d
 	}
 	return addDecimals(d, decimalOf(doubleValue(s.doubles())))

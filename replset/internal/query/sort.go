@@ -73,11 +73,18 @@ func (s *Sort) Natural() (direction int, ok bool) { return s.natural, s.natural 
 
 // Compare says how a and b sort: below 0, 0 or above 0. A missing field counts
 // as null, and of an array the item that comes first counts: the least if
-// ascending, the greatest if descending.
+// ascending, the greatest if descending. A document that Sort would fail for sorts
+// as if it had none of the fields.
 func (s *Sort) Compare(a, b bson.Raw) int {
-	ka, _ := s.key(a, nil)
-	kb, _ := s.key(b, nil)
-	return s.compareKeys(ka, kb)
+	return s.compareKeys(s.keyOrNulls(a), s.keyOrNulls(b))
+}
+
+func (s *Sort) keyOrNulls(doc bson.Raw) []bson.RawValue {
+	key, err := s.key(doc, make([]bson.RawValue, 0, len(s.parts)))
+	if err != nil {
+		return slices.Repeat([]bson.RawValue{nullValue()}, len(s.parts))
+	}
+	return key
 }
 
 // Sort sorts docs in place and keeps the order of equal ones. It fails, as the server
