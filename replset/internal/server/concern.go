@@ -77,6 +77,9 @@ func (c *conn) awaitReadConcern(ctx context.Context) error {
 	if after == (bson.Timestamp{}) {
 		return nil
 	}
+	if r.cmd == getMoreCommand {
+		return refuse(codeInvalidOptions, "afterClusterTime is not allowed for this command")
+	}
 	if level == "available" {
 		return refuse(codeInvalidOptions, "readConcern afterClusterTime can be specified only with readConcern level 'majority', 'local' or 'snapshot'")
 	}

@@ -118,3 +118,30 @@ func TestIdleCursorsAreClosed(t *testing.T) {
 		t.Error("the wrong cursors are left")
 	}
 }
+
+func TestAnExhaustGetMoreStreamsTheBatches(t *testing.T) {
+	s := start(t, "rs0")
+	w := s.dial()
+	w.ok("test", insertOf(1, 2, 3, 4, 5))
+	reply := w.ok("test", bson.D{{Key: "find", Value: "c"}, {Key: "batchSize", Value: 1}})
+	w.send(flagExhaust, bson.D{{Key: "getMore", Value: reply.Lookup("cursor", "id").Int64()}, {Key: "collection", Value: "c"}, {Key: "batchSize", Value: 2}, {Key: "$db", Value: "test"}})
+	seen := 0
+	for {
+		m, reply := w.receive()
+		batch, err := reply.Lookup("cursor", "nextBatch").Array().Values()
+		if err != nil {
+			t.Fatal(reply)
+		}
+		seen += len(batch)
+		if m.flags&flagMoreToCome == 0 {
+			if id := reply.Lookup("cursor", "id").Int64(); id != 0 {
+				t.Error("the stream ended before its cursor")
+			}
+			break
+		}
+	}
+	if seen != 4 {
+		t.Errorf("%d documents", seen)
+	}
+	w.ok("test", bson.D{{Key: "ping", Value: 1}})
+}
