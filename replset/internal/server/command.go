@@ -122,6 +122,9 @@ func (c *conn) dispatch() (*failure, error) {
 	if r.cmd.admin && r.db != "admin" {
 		return nil, refuse(codeUnauthorized, "%s may only be run against the admin database.", r.name)
 	}
+	if err := c.advanceClusterTime(); err != nil {
+		return nil, err
+	}
 	ctx, cancel := c.ctx, func() {}
 	if r.maxTime > 0 && r.cmd != getMoreCommand {
 		ctx, cancel = context.WithDeadline(c.ctx, r.received.Add(r.maxTime))
@@ -147,9 +150,6 @@ func (c *conn) dispatch() (*failure, error) {
 		return fail, err
 	}
 	if err := c.checkRole(); err != nil {
-		return fail, err
-	}
-	if err := c.advanceClusterTime(); err != nil {
 		return fail, err
 	}
 	if err := c.awaitReadConcern(ctx); err != nil {
