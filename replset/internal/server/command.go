@@ -34,6 +34,8 @@ type command struct {
 	run     func(c *conn, r *request) error
 	where   where
 	kind    kind
+	// sequence names the array that may come as a document sequence.
+	sequence string
 	// readable says that it reads data: not while the member is recovering, and
 	// with any read concern.
 	readable bool
@@ -79,17 +81,16 @@ func (c *conn) execute() error {
 	r := &c.req
 	at := c.out.open()
 	mark := len(c.out.b)
-	parseErr := r.parse(&c.msg)
-	err := parseErr
 	var fail *failure
+	err := r.parse(&c.msg)
 	if err == nil {
 		fail, err = c.dispatch()
 	}
-	if errors.Is(err, errConnection) || c.ctx.Err() != nil {
-		if err == nil || !errors.Is(err, errConnection) {
-			err = c.ctx.Err()
-		}
+	if errors.Is(err, errConnection) {
 		return err
+	}
+	if gone := c.ctx.Err(); gone != nil {
+		return gone
 	}
 	status := c.s.node.Status()
 	if err != nil {
@@ -121,6 +122,11 @@ func (c *conn) dispatch() (*failure, error) {
 	}
 	if r.cmd.admin && r.db != "admin" {
 		return nil, refuse(codeUnauthorized, "%s may only be run against the admin database.", r.name)
+	}
+	for i := range r.msg.seqs {
+		if name := r.msg.seqs[i].name; name != r.cmd.sequence {
+			return nil, errUnknownField(r.name, name)
+		}
 	}
 	if err := c.advanceClusterTime(); err != nil {
 		return nil, err
@@ -170,10 +176,7 @@ func (c *conn) dispatch() (*failure, error) {
 	if err := c.runChecked(ctx); err != nil {
 		return fail, err
 	}
-	if fail != nil && fail.writeConcernError != nil {
-		return fail, nil
-	}
-	if r.cmd.writeConcern && r.wrote {
+	if r.cmd.writeConcern && r.wrote && fail.concernError(r) == nil {
 		r.writeError = c.awaitWriteConcern(ctx, wc)
 	}
 	return fail, nil

@@ -29,6 +29,9 @@ func TestWhatIsNotUnderstoodIsRefusedAndTheConnectionStays(t *testing.T) {
 	w.refused("test", bson.D{{Key: "ping", Value: 1}, {Key: "maxTimeMS", Value: -1}}, codeBadValue)
 	w.refused("test", bson.D{{Key: "ping", Value: 1}, {Key: "apiVersion", Value: "2"}}, codeAPIVersionError)
 	w.refused("test", bson.D{{Key: "distinct", Value: "c"}, {Key: "key", Value: "a"}, {Key: "apiVersion", Value: "1"}, {Key: "apiStrict", Value: true}}, codeAPIStrictError)
+	if reply := w.run("test", bson.D{{Key: "find", Value: "c"}}, sequence{name: "filter"}); reply.Lookup("code").Int32() != codeUnknownField {
+		t.Error(reply)
+	}
 	w.send(0, bson.D{{Key: "ping", Value: 1}})
 	if _, reply := w.receive(); reply.Lookup("code").Int32() != 40571 {
 		t.Error(reply)

@@ -94,6 +94,14 @@ func (w *failure) matches(cmd *command, app string, r *request) bool {
 		slices.ContainsFunc(cmd.aliases, func(a string) bool { return slices.Contains(w.commands, a) })
 }
 
+// concernError is the write concern error it gives a command, if any.
+func (w *failure) concernError(r *request) bson.Raw {
+	if w == nil || r.cmd == nil || !r.cmd.writeConcern {
+		return nil
+	}
+	return w.writeConcernError
+}
+
 // act does what comes before the command runs.
 func (w *failure) act(ctx context.Context) error {
 	if w.closeConnection {

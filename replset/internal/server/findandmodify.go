@@ -111,9 +111,6 @@ func findAndModify(c *conn, r *request) error {
 	if err != nil {
 		return err
 	}
-	if len(r.msg.seqs) > 0 {
-		return errUnknownField(r.name, r.msg.seqs[0].name)
-	}
 	x, err := m.compile()
 	if err != nil {
 		return err

@@ -11,7 +11,7 @@ import (
 )
 
 var indexCommands = []*command{
-	{name: "createIndexes", run: createIndexes, where: primaryOnly, writeConcern: true, inV1: true},
+	{name: "createIndexes", run: createIndexes, sequence: "indexes", where: primaryOnly, writeConcern: true, inV1: true},
 	{name: "listIndexes", run: listIndexes, where: optIn, readable: true, inV1: true},
 	{name: "dropIndexes", aliases: []string{"deleteIndexes"}, run: dropIndexes, where: primaryOnly, writeConcern: true, inV1: true},
 }
@@ -95,11 +95,7 @@ func createIndexes(c *conn, r *request) error {
 
 func (r *request) indexSpecs(specs []bson.Raw, given bool) ([]bson.Raw, error) {
 	for i := range r.msg.seqs {
-		seq := &r.msg.seqs[i]
-		if seq.name != "indexes" {
-			return nil, errUnknownField(r.name, seq.name)
-		}
-		specs, given = seq.docs, true
+		specs, given = r.msg.seqs[i].docs, true // dispatch has checked the name
 	}
 	if !given {
 		return nil, errMissing(r.name, "indexes")

@@ -37,14 +37,13 @@ func stateChange(code int32) bool {
 func (c *conn) appendSuccess(r *request, fail *failure, st *repl.Status) {
 	w := &c.out
 	var code int32
-	switch {
-	case fail != nil && fail.writeConcernError != nil:
-		w.raw("writeConcernError", fail.writeConcernError)
-		if v, ok := lookup(fail.writeConcernError, "code"); ok {
+	if doc := fail.concernError(r); doc != nil {
+		w.raw("writeConcernError", doc)
+		if v, ok := lookup(doc, "code"); ok {
 			n, _ := integral(v)
 			code = int32(n)
 		}
-	case r.writeError != nil:
+	} else if r.writeError != nil {
 		e := asError(r.writeError)
 		code = e.Code
 		appendWriteConcernError(w, e)
@@ -76,8 +75,8 @@ func (c *conn) appendError(r *request, e *query.Error, fail *failure, st *repl.S
 	w.int32("code", e.Code)
 	w.string("codeName", name)
 	w.fields(e.Extra)
-	if fail != nil && fail.writeConcernError != nil && r.cmd.writeConcern {
-		w.raw("writeConcernError", fail.writeConcernError)
+	if doc := fail.concernError(r); doc != nil {
+		w.raw("writeConcernError", doc)
 	}
 	c.appendLabels(r, e, e.Code, fail)
 	if stateChange(e.Code) && st.SetName != "" {

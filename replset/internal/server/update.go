@@ -8,9 +8,9 @@ import (
 )
 
 var writeCommands = []*command{
-	{name: "insert", run: runInsert, where: primaryOnly, kind: writeKind, writeConcern: true, retryable: true, inV1: true},
-	{name: "update", run: runUpdate, where: primaryOnly, kind: writeKind, writeConcern: true, retryable: true, inV1: true},
-	{name: "delete", run: runDelete, where: primaryOnly, kind: writeKind, writeConcern: true, retryable: true, inV1: true},
+	{name: "insert", run: runInsert, sequence: "documents", where: primaryOnly, kind: writeKind, writeConcern: true, retryable: true, inV1: true},
+	{name: "update", run: runUpdate, sequence: "updates", where: primaryOnly, kind: writeKind, writeConcern: true, retryable: true, inV1: true},
+	{name: "delete", run: runDelete, sequence: "deletes", where: primaryOnly, kind: writeKind, writeConcern: true, retryable: true, inV1: true},
 	{name: "findAndModify", aliases: []string{"findandmodify"}, run: findAndModify, where: primaryOnly, kind: writeKind, writeConcern: true, retryable: true, inV1: true},
 }
 

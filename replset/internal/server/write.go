@@ -152,11 +152,7 @@ func (b *batch) appendReply(update bool) {
 // sequence, and checks its size.
 func (r *request) statements(fromBody []bson.Raw, given bool, name string) ([]bson.Raw, error) {
 	for i := range r.msg.seqs {
-		if seq := &r.msg.seqs[i]; seq.name == name {
-			fromBody, given = seq.docs, true
-		} else {
-			return nil, errUnknownField(r.name, seq.name)
-		}
+		fromBody, given = r.msg.seqs[i].docs, true // dispatch has checked the name
 	}
 	if !given {
 		return nil, errMissing(r.name, name)
