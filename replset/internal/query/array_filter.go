@@ -1,7 +1,6 @@
 package query
 
 import (
-	"bytes"
 	"slices"
 	"strconv"
 
@@ -195,7 +194,7 @@ func (n *updateNode) resolve(matched int) (*updateNode, error) {
 	}
 	item := *r
 	item.name, item.index = strconv.Itoa(matched), matched
-	item.path = string(bytes.TrimPrefix([]byte(n.path+"."+item.name), []byte(".")))
+	item.path = n.path + "." + item.name // the first name of a path is never $
 	if c.kids, err = mergeLists(c.kids, []*updateNode{&item}, n.path); err != nil {
 		return nil, err
 	}

@@ -266,7 +266,7 @@ func (a *addition) field(dst []byte, old bson.RawValue, root []byte) []byte {
 	if a.x != nil {
 		v = a.x.eval(root)
 	} else {
-		v = a.inside(old, root)
+		v = a.inside(old, root, 0)
 	}
 	if missing(v) {
 		return dst
@@ -276,12 +276,14 @@ func (a *addition) field(dst []byte, old bson.RawValue, root []byte) []byte {
 
 // inside is old with the kids of a: every document in an array gets them, and
 // what is no document becomes one.
-func (a *addition) inside(old bson.RawValue, root []byte) bson.RawValue {
+func (a *addition) inside(old bson.RawValue, root []byte, depth int) bson.RawValue {
 	switch {
+	case depth > maxDepth: // hostile bytes; see maxDepth
+		return old
 	case isArray(old):
 		items := arrayItems(old.Value)
 		for i, item := range items {
-			items[i] = a.inside(item, root)
+			items[i] = a.inside(item, root, depth+1)
 		}
 		return arrayValue(items)
 	case isObject(old):

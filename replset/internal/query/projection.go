@@ -41,9 +41,9 @@ func (p *Projection) Apply(doc bson.Raw) bson.Raw {
 	}
 	dst, start := openDocument(make([]byte, 0, len(doc)))
 	if p.inclusion {
-		dst = p.root.include(dst, doc, false)
+		dst = p.root.include(dst, doc, false, 0)
 	} else {
-		dst = p.root.exclude(dst, doc, false, p.found)
+		dst = p.root.exclude(dst, doc, false, p.found, 0)
 	}
 	if p.inclusion {
 		for _, f := range p.found {
@@ -68,7 +68,7 @@ func (n *projected) kid(name []byte) *projected {
 
 // include appends the elements of doc that n keeps. Inside an array every
 // document is projected, arrays are gone into, and other items are left out.
-func (n *projected) include(dst, doc []byte, array bool) []byte {
+func (n *projected) include(dst, doc []byte, array bool, depth int) []byte {
 	e := elementsOf(doc)
 	kept := 0
 	for {
@@ -87,7 +87,7 @@ func (n *projected) include(dst, doc []byte, array bool) []byte {
 				continue
 			}
 		}
-		if !isObject(v) && !isArray(v) {
+		if !isObject(v) && !isArray(v) || depth > maxDepth {
 			continue
 		}
 		if array {
@@ -98,12 +98,12 @@ func (n *projected) include(dst, doc []byte, array bool) []byte {
 		}
 		var start int
 		dst, start = openDocument(dst)
-		dst = closeDocument(k.include(dst, v.Value, isArray(v)), start)
+		dst = closeDocument(k.include(dst, v.Value, isArray(v), depth+1), start)
 	}
 }
 
 // exclude appends the elements of doc that n does not take away.
-func (n *projected) exclude(dst, doc []byte, array bool, found []foundItem) []byte {
+func (n *projected) exclude(dst, doc []byte, array bool, found []foundItem, depth int) []byte {
 	e := elementsOf(doc)
 	for {
 		raw, keyLen := e.nextRaw()
@@ -132,14 +132,14 @@ func (n *projected) exclude(dst, doc []byte, array bool, found []foundItem) []by
 				continue
 			}
 		}
-		if !isObject(v) && !isArray(v) {
+		if !isObject(v) && !isArray(v) || depth > maxDepth {
 			dst = append(dst, raw...)
 			continue
 		}
 		dst = append(dst, raw[:keyLen+2]...)
 		var start int
 		dst, start = openDocument(dst)
-		dst = closeDocument(k.exclude(dst, v.Value, isArray(v), nil), start)
+		dst = closeDocument(k.exclude(dst, v.Value, isArray(v), nil, depth+1), start)
 	}
 }
 
