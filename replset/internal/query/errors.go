@@ -1,5 +1,3 @@
-// Package query reads MongoDB's query, update and aggregation languages. It is
-// pure: documents in, documents or *Error out.
 package query
 
 import (

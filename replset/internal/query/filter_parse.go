@@ -252,7 +252,7 @@ func parseIn(op string, v bson.RawValue) (predicate, error) {
 	for _, item := range arrayItems(v.Value) {
 		switch {
 		case isExpression(item, false):
-			return nil, refuse(badValue, "cannot nest $ under %s", op)
+			return nil, refuse(badValue, "cannot nest $ under $in") // for $nin too
 		case item.Type == bson.TypeUndefined:
 			return nil, refuse(badValue, "InMatchExpression equality cannot be undefined")
 		case item.Type == bson.TypeRegex:

@@ -92,6 +92,8 @@ var filterCases = []struct {
 	{"$mod", `{a: {$mod: [4, 1]}}`, []string{`{a: 5}`, `{a: 5.9}`, `{a: Long(-3)}`}[:2], []string{`{a: 4}`, `{a: -3}`, `{a: "5"}`, `{a: NaN}`, `{a: Inf}`}},
 	{"$mod of negatives", `{a: {$mod: [4, -3]}}`, []string{`{a: -3}`, `{a: Dec("-7.5")}`}, []string{`{a: 1}`}},
 	{"$bitsAllSet", `{a: {$bitsAllSet: [0, 2]}}`, []string{`{a: 5}`, `{a: 7.0}`, `{a: Bin(0, "05")}`, `{a: -1}`}, []string{`{a: 4}`, `{a: 5.5}`, `{a: "5"}`}},
+	{"$bitsAnySet by binary", `{a: {$bitsAnySet: Bin(0, "0001")}}`, []string{`{a: 256}`, `{a: Bin(0, "ff01")}`}, []string{`{a: 1}`, `{a: Bin(0, "ff")}`}},
+	{"$bitsAllClear", `{a: {$bitsAllClear: [1, 70]}}`, []string{`{a: 5}`, `{a: Bin(0, "")}`}, []string{`{a: 2}`, `{a: -4}`}},
 	{"$bitsAnyClear", `{a: {$bitsAnyClear: 6}}`, []string{`{a: 2}`, `{a: 0}`}, []string{`{a: 6}`, `{a: 7}`}},
 
 	{"a regular expression", `{a: /^ab/}`, []string{`{a: "abc"}`, `{a: ["x", "ab"]}`, `{a: /^ab/}`}, []string{`{a: "xab"}`, `{a: 1}`, `{a: /^ab/i}`}},
@@ -178,6 +180,14 @@ func TestWhatAFilterCannotSayIsRefusedWithTheServersCode(t *testing.T) {
 		{`{a: /x++/}`, 51091, "Regular expression is invalid"},
 		{`{$alwaysTrue: 2}`, 9, "must be an integer value of 1"},
 		{`{a: {$bitsAllSet: "x"}}`, 2, "takes an Array, a number, or a BinData"},
+		{`{a: {$bitsAllSet: [1.5]}}`, 2, "bit positions must be an integer"},
+		{`{a: {$bitsAllSet: [3e10]}}`, 2, "32-bit"},
+		{`{a: {$bitsAllSet: -1}}`, 9, "non-negative"},
+		{`{a: {$mod: [1, "x"]}}`, 2, "remainder not a number"},
+		{`{a: {$mod: [Inf, 1]}}`, 2, "divisor value is invalid"},
+		{`{a: {$size: NaN}}`, 2, "found NaN"},
+		{`{a: {$size: 1e300}}`, 2, "64-bit"},
+		{`{a: {$type: 0}}`, 2, "Instead use {$exists:false}"},
 		{`{a: {$bitsAllSet: [-1]}}`, 2, "bit positions must be >= 0"},
 	} {
 		_, err := CompileFilter(doc(c.filter))

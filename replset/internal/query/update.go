@@ -10,7 +10,10 @@ import (
 // UpdateOptions are what an update statement says beside its filter and its
 // update.
 type UpdateOptions struct {
-	Multi  bool
+	// Multi refuses a replacement, which can only be of one document.
+	Multi bool
+	// Upsert does not change how an update is read; method Upsert may be called
+	// either way.
 	Upsert bool
 	// ArrayFilters choose the items that a $[identifier] in a path stands for.
 	ArrayFilters []bson.Raw

@@ -237,6 +237,25 @@ func TestAnUpdateMayNotMakeADocumentTooLargeOrTooDeep(t *testing.T) {
 	refused(t, err, 15, "depth")
 }
 
+func TestAnUpdateOfManyFieldsReachesThemAll(t *testing.T) {
+	var set, before, after strings.Builder
+	for i := range 200 {
+		fmt.Fprintf(&set, "f%03d: 1,", i)
+		if i%2 == 0 {
+			fmt.Fprintf(&before, "f%03d: 0,", i)
+		}
+	}
+	for _, first := range []int{0, 1} { // what was there stays in its place, the rest follows
+		for i := first; i < 200; i += 2 {
+			fmt.Fprintf(&after, "f%03d: 1,", i)
+		}
+	}
+	got, changed, err := compileUpdate(t, `{$set: {`+set.String()+`}}`).Apply(doc(`{` + before.String() + `}`))
+	if err != nil || !changed || !bytes.Equal(got, doc(`{`+after.String()+`}`)) {
+		t.Errorf("got %s, %v, %v", show(got), changed, err)
+	}
+}
+
 func TestAnUpdateOutlivesTheBytesItWasReadFrom(t *testing.T) {
 	raw := val(`{$set: {a: "x"}}`)
 	u, err := CompileUpdate(raw, UpdateOptions{})
@@ -318,6 +337,16 @@ func BenchmarkApply(b *testing.B) {
 	b.ReportAllocs()
 	for b.Loop() {
 		if _, _, err := u.Apply(d); err != nil {
+			b.Fatal(err)
+		}
+	}
+}
+
+func BenchmarkCompileUpdate(b *testing.B) {
+	raw := val(`{$inc: {"s.n": 1}, $set: {hp: 5}}`)
+	b.ReportAllocs()
+	for b.Loop() {
+		if _, err := CompileUpdate(raw, UpdateOptions{}); err != nil {
 			b.Fatal(err)
 		}
 	}
