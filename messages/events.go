@@ -12,6 +12,8 @@ type Event interface {
 	Head() Header
 	// Kind is the event's name, the same as its type's.
 	Kind() Kind
+	// With returns the event with another header.
+	With(Header) Event
 	// String is one line for people.
 	String() string
 }
@@ -290,3 +292,60 @@ func (e Overloaded) String() string {
 func (e MemberAdded) String() string   { return e.Host + " was added to the set" }
 func (e MemberRemoved) String() string { return e.Host + " was removed from the set" }
 func (Stopped) String() string         { return "stopped" }
+
+// With returns the event with another header.
+func (e HostDialing) With(h Header) Event { e.Header = h; return e }
+
+// With returns the event with another header.
+func (e HostLive) With(h Header) Event { e.Header = h; return e }
+
+// With returns the event with another header.
+func (e HostStandby) With(h Header) Event { e.Header = h; return e }
+
+// With returns the event with another header.
+func (e HostLost) With(h Header) Event { e.Header = h; return e }
+
+// With returns the event with another header.
+func (e WrongHost) With(h Header) Event { e.Header = h; return e }
+
+// With returns the event with another header.
+func (e DuplicateHost) With(h Header) Event { e.Header = h; return e }
+
+// With returns the event with another header.
+func (e HostEjected) With(h Header) Event { e.Header = h; return e }
+
+// With returns the event with another header.
+func (e HostRestored) With(h Header) Event { e.Header = h; return e }
+
+// With returns the event with another header.
+func (e HostRestarting) With(h Header) Event { e.Header = h; return e }
+
+// With returns the event with another header.
+func (e RoleChanged) With(h Header) Event { e.Header = h; return e }
+
+// With returns the event with another header.
+func (e PrimaryChanged) With(h Header) Event { e.Header = h; return e }
+
+// With returns the event with another header.
+func (e ReadsDegraded) With(h Header) Event { e.Header = h; return e }
+
+// With returns the event with another header.
+func (e ReadsRestored) With(h Header) Event { e.Header = h; return e }
+
+// With returns the event with another header.
+func (e WritesHeld) With(h Header) Event { e.Header = h; return e }
+
+// With returns the event with another header.
+func (e WritesResumed) With(h Header) Event { e.Header = h; return e }
+
+// With returns the event with another header.
+func (e Overloaded) With(h Header) Event { e.Header = h; return e }
+
+// With returns the event with another header.
+func (e MemberAdded) With(h Header) Event { e.Header = h; return e }
+
+// With returns the event with another header.
+func (e MemberRemoved) With(h Header) Event { e.Header = h; return e }
+
+// With returns the event with another header.
+func (e Stopped) With(h Header) Event { e.Header = h; return e }

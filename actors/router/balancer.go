@@ -9,6 +9,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/evenkeel/evenkeel/internal/load"
 	"github.com/evenkeel/evenkeel/messages"
 )
 
@@ -81,7 +82,7 @@ type Balancer struct {
 type target struct {
 	name    string
 	primary bool
-	load    *Load
+	load    *load.Load
 	since   time.Time // when it joined
 	ramped  bool      // its slow start is over
 	share   float64   // recent picks, decaying
@@ -96,7 +97,7 @@ func NewBalancer(policy Policy, slowStart time.Duration, seed uint64) *Balancer 
 
 // Join makes a host live, or changes its role when it is live already. The
 // first host of all starts with its full share: there is nobody to leave it to.
-func (b *Balancer) Join(name string, primary bool, load *Load, now time.Time) {
+func (b *Balancer) Join(name string, primary bool, load *load.Load, now time.Time) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	i, live := slices.BinarySearchFunc(b.hosts, name, func(t *target, name string) int {
@@ -253,7 +254,7 @@ func (b *Balancer) prefer(c []*target, now time.Time) *target {
 // cost is the time a further read would take here, by recent peak latency and
 // what is ahead of it.
 func (t *target) cost(now time.Time) float64 {
-	return t.load.latency(now) * float64(t.load.Pending()+1)
+	return t.load.Latency(now) * float64(t.load.Pending()+1)
 }
 
 // admits says whether a host takes this read, given how long it has been back. b.mu

@@ -6,6 +6,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/evenkeel/evenkeel/internal/load"
 	"github.com/evenkeel/evenkeel/messages"
 )
 
@@ -13,12 +14,12 @@ var epoch = time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)
 
 // set returns a Balancer over a primary (p) and n secondaries (s0, s1, …), all past their slow start,
 // and their loads.
-func set(t testing.TB, policy Policy, n int) (*Balancer, map[string]*Load) {
+func set(t testing.TB, policy Policy, n int) (*Balancer, map[string]*load.Load) {
 	t.Helper()
 	b := NewBalancer(policy, DefaultSlowStart, 1)
-	loads := map[string]*Load{}
+	loads := map[string]*load.Load{}
 	join := func(name string, primary bool) {
-		loads[name] = new(Load)
+		loads[name] = new(load.Load)
 		b.Join(name, primary, loads[name], epoch.Add(-time.Minute))
 	}
 	join("p", true)
@@ -176,8 +177,8 @@ func TestAReturningHostTakesItsShareGraduallyAndNoMoreThanThat(t *testing.T) {
 
 func TestTheFirstHostIsNotSlowStarted(t *testing.T) {
 	b := NewBalancer(Adaptive, time.Hour, 1)
-	b.Join("s0", false, new(Load), epoch)
-	b.Join("s1", false, new(Load), epoch)
+	b.Join("s0", false, new(load.Load), epoch)
+	b.Join("s1", false, new(load.Load), epoch)
 	if !b.hosts[0].ramped || b.hosts[1].ramped {
 		t.Errorf("ramped: %v, %v; want true, false", b.hosts[0].ramped, b.hosts[1].ramped)
 	}

@@ -84,16 +84,16 @@ func (h *Hub) Subscribe(kinds ...messages.Kind) *Subscription {
 	return s
 }
 
-// Publish numbers and dates an event and hands it out. Make is called once,
-// under the Hub's lock, with the header to put into the event; its Host is the one given.
-func (h *Hub) Publish(host string, make func(messages.Header) messages.Event) {
+// Publish numbers and dates an event and hands it out. Of its header only the
+// host counts.
+func (h *Hub) Publish(e messages.Event) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	if h.closed {
 		return
 	}
 	h.seq++
-	e := make(messages.Header{Seq: h.seq, Time: time.Now(), Host: host})
+	e = e.With(messages.Header{Seq: h.seq, Time: time.Now(), Host: e.Head().Host})
 	h.remember(e)
 	for _, s := range h.subs {
 		if !s.wants(e.Kind()) {

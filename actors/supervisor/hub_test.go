@@ -8,14 +8,15 @@ import (
 	"github.com/evenkeel/evenkeel/messages"
 )
 
-func live(h messages.Header) messages.Event {
-	return messages.HostLive{Header: h, Role: messages.RoleSecondary}
+func live(host string) messages.Event {
+	return messages.HostLive{Header: messages.Header{Host: host}, Role: messages.RoleSecondary}
 }
-func lost(h messages.Header) messages.Event {
-	return messages.HostLost{Header: h, Reason: "reset by peer"}
+func lost(host string) messages.Event {
+	return messages.HostLost{Header: messages.Header{Host: host}, Reason: "reset by peer"}
 }
-func restarting(h messages.Header) messages.Event { return messages.HostRestarting{Header: h} }
-func stopped(h messages.Header) messages.Event    { return messages.Stopped{Header: h} }
+func restarting(host string) messages.Event {
+	return messages.HostRestarting{Header: messages.Header{Host: host}}
+}
 
 // drain returns the kind and host of what a subscription holds.
 func drain(s *Subscription) (got []string) {
@@ -34,18 +35,18 @@ func drain(s *Subscription) (got []string) {
 
 func TestASubscriptionStartsWithThePresentState(t *testing.T) {
 	h := NewHub(0)
-	h.Publish("a:1", live)
-	h.Publish("b:1", live)
-	h.Publish("a:1", lost)
-	h.Publish("a:1", restarting)
-	h.Publish("c:1", live)
-	h.Publish("c:1", func(h messages.Header) messages.Event { return messages.MemberRemoved{Header: h} })
+	h.Publish(live("a:1"))
+	h.Publish(live("b:1"))
+	h.Publish(lost("a:1"))
+	h.Publish(restarting("a:1"))
+	h.Publish(live("c:1"))
+	h.Publish(messages.MemberRemoved{Header: messages.Header{Host: "c:1"}})
 	s := h.Subscribe()
 	defer s.Cancel()
 	if got, want := drain(s), []string{"HostLive b:1", "HostLost a:1"}; !slices.Equal(got, want) {
 		t.Errorf("got %q, want %q", got, want)
 	}
-	h.Publish("a:1", live)
+	h.Publish(live("a:1"))
 	if got, want := drain(s), []string{"HostLive a:1"}; !slices.Equal(got, want) {
 		t.Errorf("then got %q, want %q", got, want)
 	}
@@ -53,9 +54,9 @@ func TestASubscriptionStartsWithThePresentState(t *testing.T) {
 
 func TestAnOldRoleIsForgottenWhenTheHostIsLiveAnew(t *testing.T) {
 	h := NewHub(0)
-	h.Publish("a:1", live)
-	h.Publish("a:1", func(h messages.Header) messages.Event { return messages.RoleChanged{Header: h} })
-	h.Publish("a:1", live)
+	h.Publish(live("a:1"))
+	h.Publish(messages.RoleChanged{Header: messages.Header{Host: "a:1"}})
+	h.Publish(live("a:1"))
 	s := h.Subscribe()
 	defer s.Cancel()
 	if got, want := drain(s), []string{"HostLive a:1"}; !slices.Equal(got, want) {
@@ -69,9 +70,9 @@ func TestAFullSubscriptionDropsAndCountsAndBlocksNobody(t *testing.T) {
 	defer s.Cancel()
 	defer other.Cancel()
 	for range 10 {
-		h.Publish("a:1", live)
+		h.Publish(live("a:1"))
 	}
-	h.Publish("a:1", lost)
+	h.Publish(lost("a:1"))
 	if got := len(drain(s)); got != 4 || s.Dropped() != 7 {
 		t.Errorf("%d events and %d dropped, want 4 and 7", got, s.Dropped())
 	}
@@ -83,8 +84,8 @@ func TestAFullSubscriptionDropsAndCountsAndBlocksNobody(t *testing.T) {
 func TestStoppedIsTheLastEventAndClosesEverySubscription(t *testing.T) {
 	h := NewHub(0)
 	s := h.Subscribe()
-	h.Publish("", stopped)
-	h.Publish("a:1", live)
+	h.Publish(messages.Stopped{})
+	h.Publish(live("a:1"))
 	if got, want := drain(s), []string{"Stopped ", "closed"}; !slices.Equal(got, want) {
 		t.Errorf("got %q, want %q", got, want)
 	}
@@ -102,7 +103,7 @@ func TestSequenceNumbersHaveNoGapUnderConcurrentPublishers(t *testing.T) {
 	for range 8 {
 		wg.Go(func() {
 			for range 50 {
-				h.Publish("a:1", restarting)
+				h.Publish(restarting("a:1"))
 				h.Subscribe().Cancel()
 			}
 		})

@@ -1,4 +1,5 @@
-package router
+// Package load measures what reads cost at a host.
+package load
 
 import (
 	"math"
@@ -52,9 +53,9 @@ func (l *Load) observe(s float64, now time.Time) {
 	l.at = now
 }
 
-// latency is the average at now in seconds. Without news it decays, so that a
+// Latency is the average at now in seconds. Without news it decays, so that a
 // host which nobody picked because of one slow read is tried again.
-func (l *Load) latency(now time.Time) float64 {
+func (l *Load) Latency(now time.Time) float64 {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if l.at.IsZero() {
