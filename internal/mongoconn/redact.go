@@ -1,0 +1,99 @@
+package mongoconn
+
+import (
+	"net/url"
+	"strings"
+
+	"go.mongodb.org/mongo-driver/v2/mongo/options"
+)
+
+const hiddenWord = "[hidden]"
+
+// sessionToken is the one authMechanismProperty that is a secret.
+const sessionToken = "AWS_SESSION_TOKEN"
+
+// hider returns a function that takes every trace of the secrets out of a text.
+// Errors of a parser quote what it could not read, which may be any part of a
+// password with a character that should have been escaped: hence a word is hidden
+// if it shares three characters in a row with a secret, or all of a shorter
+// secret. Hiding too much costs a clearer message, no more.
+func hider(secrets []string) func(string) string {
+	return func(text string) string {
+		words := strings.Fields(text)
+		for i, word := range words {
+			for _, secret := range secrets {
+				if sharesPart(word, secret) {
+					words[i] = hiddenWord
+					break
+				}
+			}
+		}
+		return strings.Join(words, " ")
+	}
+}
+
+func sharesPart(word, secret string) bool {
+	const part = 3
+	if secret == "" {
+		return false
+	}
+	if len(secret) <= part {
+		return strings.Contains(word, secret)
+	}
+	for i := 0; i+part <= len(secret); i++ {
+		if strings.Contains(word, secret[i:i+part]) {
+			return true
+		}
+	}
+	return false
+}
+
+// hiderOf hides what is secret in o.
+func hiderOf(o *options.ClientOptions) func(string) string {
+	secrets := uriSecrets(o.GetURI())
+	if o.Auth != nil {
+		secrets = append(secrets, o.Auth.Password, o.Auth.AuthMechanismProperties[sessionToken])
+	}
+	return hider(secrets)
+}
+
+// uriSecrets returns the secrets of a URI that need not be well-formed, as they
+// are written and as they are meant.
+func uriSecrets(uri string) (secrets []string) {
+	add := func(s string) {
+		secrets = append(secrets, s)
+		if meant, err := url.QueryUnescape(s); err == nil && meant != s {
+			secrets = append(secrets, meant)
+		}
+		if meant, err := url.PathUnescape(s); err == nil && meant != s {
+			secrets = append(secrets, meant)
+		}
+	}
+	_, rest, ok := strings.Cut(uri, "://")
+	if !ok {
+		rest = uri
+	}
+	// The last @, not the first: an unescaped one in the password splits it.
+	if at := strings.LastIndexByte(rest, '@'); at >= 0 {
+		if _, password, ok := strings.Cut(rest[:at], ":"); ok {
+			add(password)
+		} else if !strings.ContainsAny(rest[:at], "/?") {
+			// Something that stands where a user stands: perhaps a token.
+			add(rest[:at])
+		}
+	}
+	if _, query, ok := strings.Cut(rest, "?"); ok {
+		for _, pair := range strings.FieldsFunc(query, func(r rune) bool { return r == '&' || r == ';' }) {
+			key, value, _ := strings.Cut(pair, "=")
+			switch strings.ToLower(key) {
+			case "tlscertificatekeyfilepassword", "sslclientcertificatekeypassword":
+				add(value)
+			case "authmechanismproperties":
+				if _, token, ok := strings.Cut(value, sessionToken); ok {
+					add(strings.TrimPrefix(token, ":"))
+				}
+			}
+		}
+	}
+	return secrets
+}
