@@ -6,10 +6,11 @@ import (
 	"math"
 	"math/rand/v2"
 	"slices"
+	"strings"
 	"sync"
 	"time"
 
-	"github.com/evenkeel/evenkeel/internal/load"
+	"github.com/evenkeel/evenkeel/internal/request"
 	"github.com/evenkeel/evenkeel/messages"
 )
 
@@ -74,15 +75,17 @@ type Balancer struct {
 	mu      sync.Mutex
 	rng     *rand.Rand // mu
 	hosts   []*target  // mu; live hosts in the order of their names
+	ejected []uint64   // mu; incarnations that are connected, and kept from reads
 	scratch []*target  // mu; the candidates of the pick under way
 	decayed time.Time  // mu; when shares were last decayed
 }
 
 // target is one live host. Its fields are the Balancer's, under its lock.
 type target struct {
+	request.Target
 	name    string
+	inc     uint64
 	primary bool
-	load    *load.Load
 	since   time.Time // when it joined
 	ramped  bool      // its slow start is over
 	share   float64   // recent picks, decaying
@@ -97,99 +100,168 @@ func NewBalancer(policy Policy, slowStart time.Duration, seed uint64) *Balancer 
 
 // Join makes a host live, or changes its role when it is live already. The
 // first host of all starts with its full share: there is nobody to leave it to.
-func (b *Balancer) Join(name string, primary bool, load *load.Load, now time.Time) {
+func (b *Balancer) Join(host request.Target, primary bool, now time.Time) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	i, live := slices.BinarySearchFunc(b.hosts, name, func(t *target, name string) int {
-		switch {
-		case t.name < name:
-			return -1
-		case t.name > name:
-			return 1
-		}
-		return 0
-	})
-	if live {
-		b.hosts[i].primary, b.hosts[i].load = primary, load
+	b.forget(host.Incarnation())
+	i, live := slices.BinarySearchFunc(b.hosts, host.Host(), func(t *target, name string) int { return strings.Compare(t.name, name) })
+	if live && b.hosts[i].inc == host.Incarnation() {
+		b.hosts[i].primary = primary
 		return
 	}
-	t := &target{name: name, primary: primary, load: load, since: now, ramped: b.slowStart <= 0 || len(b.hosts) == 0}
+	t := &target{
+		Target: host, name: host.Host(), inc: host.Incarnation(), primary: primary,
+		since: now, ramped: b.slowStart <= 0 || len(b.hosts) == 0,
+	}
 	// As if it had served all along: otherwise it would be the one with the smaller share
 	// until it had caught up, and get every read the moment it is back.
 	for _, h := range b.hosts {
 		t.share, t.turns = max(t.share, h.share), max(t.turns, h.turns)
 	}
+	if live { // An earlier incarnation that never left.
+		b.hosts[i] = t
+		return
+	}
 	b.hosts = slices.Insert(b.hosts, i, t)
 	b.scratch = make([]*target, 0, len(b.hosts))
 }
 
-// Leave takes a host out. It reports whether it was live.
-func (b *Balancer) Leave(name string) bool {
+// Leave takes an incarnation of a host out. It reports whether it was live.
+func (b *Balancer) Leave(host request.Target) bool {
 	b.mu.Lock()
 	defer b.mu.Unlock()
+	b.forget(host.Incarnation())
+	return b.remove(host.Incarnation())
+}
+
+// Eject takes a host out that is connected and should not be read from, unless more
+// than half of the hosts would then be out, or none would remain. Join lets it in
+// again.
+func (b *Balancer) Eject(host request.Target) bool {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	out := len(b.ejected) + 1
+	if len(b.hosts) < 2 || out > (len(b.hosts)+len(b.ejected))/2 || !b.remove(host.Incarnation()) {
+		return false
+	}
+	b.ejected = append(b.ejected, host.Incarnation())
+	return true
+}
+
+// remove takes an incarnation off the live hosts. b.mu must be held.
+func (b *Balancer) remove(inc uint64) bool {
 	n := len(b.hosts)
-	b.hosts = slices.DeleteFunc(b.hosts, func(t *target) bool { return t.name == name })
+	b.hosts = slices.DeleteFunc(b.hosts, func(t *target) bool { return t.inc == inc })
 	return len(b.hosts) < n
 }
 
-// Len is the number of live hosts.
-func (b *Balancer) Len() int {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return len(b.hosts)
+// forget takes an incarnation off the ejected ones. b.mu must be held.
+func (b *Balancer) forget(inc uint64) {
+	b.ejected = slices.DeleteFunc(b.ejected, func(i uint64) bool { return i == inc })
 }
 
-// Pick chooses a host for a read from the given members, none of those already
-// tried. It returns "" when there is none. Fallback says that FromSecondaries is served by
-// the primary (or FromPrimaryPreferred by a secondary) for want of another; with
-// allowPrimary false FromSecondaries never is.
-func (b *Balancer) Pick(from messages.From, allowPrimary bool, tried []string, now time.Time) (host string, fallback bool) {
+// Counts returns how many live hosts are primaries and how many are not.
+func (b *Balancer) Counts() (primaries, secondaries int) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	for _, t := range b.hosts {
+		if t.primary {
+			primaries++
+		} else {
+			secondaries++
+		}
+	}
+	return primaries, secondaries
+}
+
+// Live reports whether an incarnation is live.
+func (b *Balancer) Live(inc uint64) bool {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return slices.ContainsFunc(b.hosts, func(t *target) bool { return t.inc == inc })
+}
+
+// Find returns the live target of that host and incarnation, nil for none.
+func (b *Balancer) Find(host string, inc uint64) request.Target {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	for _, t := range b.hosts {
+		if t.name == host && t.inc == inc {
+			return t.Target
+		}
+	}
+	return nil
+}
+
+// Pick chooses a host for a read from the given members, no incarnation of those
+// already tried. It returns nil when there is none. Fallback says that FromSecondaries is
+// served by the primary (or FromPrimaryPreferred by a secondary) for want of another; with
+// allowPrimary false FromSecondaries never is. Another says that there is at least
+// one more host for this read, should this one fail.
+func (b *Balancer) Pick(from messages.From, allowPrimary bool, tried []uint64, now time.Time) (host request.Target, fallback, another bool) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	b.decay(now)
-	var first, second func(*target) bool
-	secondary := func(t *target) bool { return !t.primary }
-	primary := func(t *target) bool { return t.primary }
-	switch from {
-	case messages.FromDefault, messages.FromSecondaries:
-		first = secondary
-		if allowPrimary {
-			second = primary
+	first, second := order(from, allowPrimary)
+	t, n := b.choose(first, tried, now)
+	if t != nil {
+		if n == 1 && second != nil {
+			_, n = b.candidates(second, tried)
+			n++
 		}
-	case messages.FromSecondariesOnly:
-		first = secondary
-	case messages.FromAll:
-		first = func(*target) bool { return true }
-	case messages.FromPrimary:
-		first = primary
-	case messages.FromPrimaryPreferred:
-		first, second = primary, secondary
-	default:
-		return "", false
-	}
-	if t := b.choose(first, tried, now); t != nil {
-		return t.name, false
+		return t.Target, false, n > 1
 	}
 	if second != nil {
-		if t := b.choose(second, tried, now); t != nil {
-			return t.name, true
+		if t, n = b.choose(second, tried, now); t != nil {
+			return t.Target, true, n > 1
 		}
 	}
-	return "", false
+	return nil, false, false
 }
 
-// choose picks among the live hosts that may serve; nil when there is none. b.mu must be held.
-func (b *Balancer) choose(may func(*target) bool, tried []string, now time.Time) *target {
+func isPrimary(t *target) bool   { return t.primary }
+func isSecondary(t *target) bool { return !t.primary }
+func isAny(*target) bool         { return true }
+func isNone(*target) bool        { return false }
+
+// order says which hosts serve a read, and which when there is none of those.
+func order(from messages.From, allowPrimary bool) (first, second func(*target) bool) {
+	switch from {
+	case messages.FromDefault, messages.FromSecondaries:
+		if allowPrimary {
+			return isSecondary, isPrimary
+		}
+		return isSecondary, nil
+	case messages.FromSecondariesOnly:
+		return isSecondary, nil
+	case messages.FromAll:
+		return isAny, nil
+	case messages.FromPrimary:
+		return isPrimary, nil
+	case messages.FromPrimaryPreferred:
+		return isPrimary, isSecondary
+	}
+	return isNone, nil
+}
+
+// candidates lists the live hosts that may serve. b.mu must be held.
+func (b *Balancer) candidates(may func(*target) bool, tried []uint64) ([]*target, int) {
 	b.scratch = b.scratch[:0]
 	for _, t := range b.hosts {
-		if may(t) && !slices.Contains(tried, t.name) {
+		if may(t) && !slices.Contains(tried, t.inc) {
 			b.scratch = append(b.scratch, t)
 		}
 	}
+	return b.scratch, len(b.scratch)
+}
+
+// choose picks among the n live hosts that may serve; nil when there is none. b.mu must be held.
+func (b *Balancer) choose(may func(*target) bool, tried []uint64, now time.Time) (t *target, n int) {
+	_, n = b.candidates(may, tried)
 	for {
 		c := b.scratch
 		if len(c) == 0 {
-			return nil
+			return nil, 0
 		}
 		t := c[0]
 		if len(c) > 1 {
@@ -198,7 +270,7 @@ func (b *Balancer) choose(may func(*target) bool, tried []string, now time.Time)
 		t.share++
 		t.turns++
 		if len(c) == 1 || b.admits(t, now) {
-			return t
+			return t, n
 		}
 		// In its slow start, and not this time: the read goes to another host and
 		// counts for this one, so that it need not catch up afterwards.
@@ -222,7 +294,7 @@ func (b *Balancer) prefer(c []*target, now time.Time) *target {
 	case LeastPending:
 		best := c[b.rng.IntN(len(c))]
 		for _, t := range c {
-			p, q := t.load.Pending(), best.load.Pending()
+			p, q := t.Load().Pending(), best.Load().Pending()
 			if p < q || p == q && t.share < best.share {
 				best = t
 			}
@@ -254,7 +326,7 @@ func (b *Balancer) prefer(c []*target, now time.Time) *target {
 // cost is the time a further read would take here, by recent peak latency and
 // what is ahead of it.
 func (t *target) cost(now time.Time) float64 {
-	return t.load.Latency(now) * float64(t.load.Pending()+1)
+	return t.Load().Latency(now) * float64(t.Load().Pending()+1)
 }
 
 // admits says whether a host takes this read, given how long it has been back. b.mu

@@ -7,20 +7,42 @@ import (
 	"time"
 
 	"github.com/evenkeel/evenkeel/internal/load"
+	"github.com/evenkeel/evenkeel/internal/request"
 	"github.com/evenkeel/evenkeel/messages"
 )
 
 var epoch = time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)
 
+// fake is a live host that takes no reads.
+type fake struct {
+	name string
+	inc  uint64
+	load load.Load
+}
+
+func (f *fake) Host() string              { return f.name }
+func (f *fake) Incarnation() uint64       { return f.inc }
+func (f *fake) Load() *load.Load          { return &f.load }
+func (f *fake) Offer(*request.Read) error { return messages.ErrNotLive }
+
+// pick is Pick with the host's name, "" for none.
+func pick(b *Balancer, from messages.From, allowPrimary bool, tried []uint64, now time.Time) (string, bool) {
+	h, fallback, _ := b.Pick(from, allowPrimary, tried, now)
+	if h == nil {
+		return "", fallback
+	}
+	return h.Host(), fallback
+}
+
 // set returns a Balancer over a primary (p) and n secondaries (s0, s1, …), all past their slow start,
 // and their loads.
-func set(t testing.TB, policy Policy, n int) (*Balancer, map[string]*load.Load) {
+func set(t testing.TB, policy Policy, n int) (*Balancer, map[string]*fake) {
 	t.Helper()
 	b := NewBalancer(policy, DefaultSlowStart, 1)
-	loads := map[string]*load.Load{}
+	loads := map[string]*fake{}
 	join := func(name string, primary bool) {
-		loads[name] = new(load.Load)
-		b.Join(name, primary, loads[name], epoch.Add(-time.Minute))
+		loads[name] = &fake{name: name, inc: uint64(len(loads) + 1)}
+		b.Join(loads[name], primary, epoch.Add(-time.Minute))
 	}
 	join("p", true)
 	for i := range n {
@@ -52,14 +74,14 @@ func TestEqualHostsGetEqualShares(t *testing.T) {
 			var flying []string
 			for range 10_000 {
 				if len(flying) == callers {
-					loads[flying[0]].End(400*time.Microsecond, now)
+					loads[flying[0]].load.End(400*time.Microsecond, now)
 					flying = flying[1:]
 				}
-				h, fallback := b.Pick(messages.FromSecondaries, true, nil, now)
+				h, fallback := pick(b, messages.FromSecondaries, true, nil, now)
 				if h == "p" || fallback {
 					t.Fatalf("%v: the primary was picked while secondaries are live", policy)
 				}
-				loads[h].Begin()
+				loads[h].load.Begin()
 				counts[h]++
 				flying = append(flying, h)
 				now = now.Add(50 * time.Microsecond)
@@ -76,15 +98,15 @@ func TestAdaptiveKeepsAwayFromASlowHost(t *testing.T) {
 	counts := map[string]int{}
 	now := epoch
 	for range 3000 {
-		h, _ := b.Pick(messages.FromSecondaries, true, nil, now)
+		h, _ := pick(b, messages.FromSecondaries, true, nil, now)
 		counts[h]++
 		took := time.Millisecond
 		if h == "s1" {
 			took = 50 * time.Millisecond
 		}
-		loads[h].Begin()
+		loads[h].load.Begin()
 		now = now.Add(took)
-		loads[h].End(took, now)
+		loads[h].load.End(took, now)
 	}
 	if counts["s1"] > 300 {
 		t.Errorf("the slow host got %d of 3000 reads", counts["s1"])
@@ -98,13 +120,13 @@ func TestAReadNeverGoesBackToAHostItHasTried(t *testing.T) {
 	for _, policy := range []Policy{Adaptive, RoundRobin, LeastPending, Random} {
 		b, _ := set(t, policy, 2)
 		for range 100 {
-			if h, _ := b.Pick(messages.FromSecondaries, true, []string{"s0"}, epoch); h != "s1" {
+			if h, _ := pick(b, messages.FromSecondaries, true, []uint64{2}, epoch); h != "s1" {
 				t.Fatalf("%v: picked %q after s0 was tried", policy, h)
 			}
-			if h, fallback := b.Pick(messages.FromSecondaries, true, []string{"s0", "s1"}, epoch); h != "p" || !fallback {
+			if h, fallback := pick(b, messages.FromSecondaries, true, []uint64{2, 3}, epoch); h != "p" || !fallback {
 				t.Fatalf("%v: picked %q (fallback %v) after all secondaries were tried", policy, h, fallback)
 			}
-			if h, _ := b.Pick(messages.FromAll, true, []string{"s0", "s1", "p"}, epoch); h != "" {
+			if h, _ := pick(b, messages.FromAll, true, []uint64{1, 2, 3}, epoch); h != "" {
 				t.Fatalf("%v: picked %q after all were tried", policy, h)
 			}
 		}
@@ -114,8 +136,8 @@ func TestAReadNeverGoesBackToAHostItHasTried(t *testing.T) {
 func TestEveryReadGoesOnlyWhereItMay(t *testing.T) {
 	full, _ := set(t, Adaptive, 2)
 	alone, _ := set(t, Adaptive, 0)
-	headless, _ := set(t, Adaptive, 2)
-	headless.Leave("p")
+	headless, hosts := set(t, Adaptive, 2)
+	headless.Leave(hosts["p"])
 	for _, c := range []struct {
 		b            *Balancer
 		from         messages.From
@@ -136,7 +158,7 @@ func TestEveryReadGoesOnlyWhereItMay(t *testing.T) {
 		{full, messages.From(99), true, false, true, false},
 	} {
 		for range 50 {
-			h, fallback := c.b.Pick(c.from, c.allowPrimary, nil, epoch)
+			h, fallback := pick(c.b, c.from, c.allowPrimary, nil, epoch)
 			if (h == "") != c.none || h != "" && (h == "p") != c.primary || fallback != c.fallback {
 				t.Fatalf("from %v, primary allowed %v: picked %q, fallback %v", c.from, c.allowPrimary, h, fallback)
 			}
@@ -151,9 +173,9 @@ func TestAReturningHostTakesItsShareGraduallyAndNoMoreThanThat(t *testing.T) {
 		run := func(reads int, step time.Duration) float64 {
 			got := 0
 			for range reads {
-				h, _ := b.Pick(messages.FromSecondaries, true, nil, now)
-				loads[h].Begin()
-				loads[h].End(400*time.Microsecond, now)
+				h, _ := pick(b, messages.FromSecondaries, true, nil, now)
+				loads[h].load.Begin()
+				loads[h].load.End(400*time.Microsecond, now)
 				if h == "s1" {
 					got++
 				}
@@ -162,9 +184,9 @@ func TestAReturningHostTakesItsShareGraduallyAndNoMoreThanThat(t *testing.T) {
 			return float64(got) / float64(reads)
 		}
 		run(3000, 100*time.Microsecond)
-		b.Leave("s1")
+		b.Leave(loads["s1"])
 		run(3000, 100*time.Microsecond)
-		b.Join("s1", false, loads["s1"], now)
+		b.Join(loads["s1"], false, now)
 		if share := run(300, 100*time.Microsecond); share > 0.15 {
 			t.Errorf("%v: share %.2f in the first 30 ms back, want a little", policy, share)
 		}
@@ -177,10 +199,52 @@ func TestAReturningHostTakesItsShareGraduallyAndNoMoreThanThat(t *testing.T) {
 
 func TestTheFirstHostIsNotSlowStarted(t *testing.T) {
 	b := NewBalancer(Adaptive, time.Hour, 1)
-	b.Join("s0", false, new(load.Load), epoch)
-	b.Join("s1", false, new(load.Load), epoch)
+	b.Join(&fake{name: "s0", inc: 1}, false, epoch)
+	b.Join(&fake{name: "s1", inc: 2}, false, epoch)
 	if !b.hosts[0].ramped || b.hosts[1].ramped {
 		t.Errorf("ramped: %v, %v; want true, false", b.hosts[0].ramped, b.hosts[1].ramped)
+	}
+}
+
+func TestNeverMoreThanHalfOfTheHostsNorTheLastIsEjected(t *testing.T) {
+	for secondaries, want := range map[int]int{0: 0, 1: 1, 2: 1, 3: 2, 4: 2} {
+		b, hosts := set(t, Adaptive, secondaries)
+		got := 0
+		for _, h := range hosts {
+			if b.Eject(h) {
+				got++
+			}
+		}
+		if got != want {
+			t.Errorf("of %d hosts %d were ejected, want %d", secondaries+1, got, want)
+		}
+	}
+}
+
+func TestAnEjectedHostComesBackWithJoinAndCountsNoMoreWhenItLeaves(t *testing.T) {
+	b, hosts := set(t, Adaptive, 2)
+	if !b.Eject(hosts["s0"]) || b.Live(hosts["s0"].inc) {
+		t.Fatal("s0 is not ejected")
+	}
+	if b.Eject(hosts["s1"]) {
+		t.Fatal("two of three hosts are ejected")
+	}
+	b.Leave(hosts["s0"]) // lost while ejected
+	if !b.Eject(hosts["s1"]) {
+		t.Fatal("a host that is gone still counts as ejected")
+	}
+	b.Join(hosts["s1"], false, epoch)
+	if !b.Live(hosts["s1"].inc) {
+		t.Fatal("s1 is not back")
+	}
+}
+
+func TestALateLeaveOfAnEarlierIncarnationDoesNotTakeTheHostOut(t *testing.T) {
+	b, hosts := set(t, Adaptive, 2)
+	again := &fake{name: "s0", inc: 99}
+	b.Join(again, false, epoch)
+	if b.Leave(hosts["s0"]) || !b.Live(99) {
+		t.Error("the new incarnation is out")
 	}
 }
 

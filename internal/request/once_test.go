@@ -18,7 +18,7 @@ func TestOfManyRepliesExactlyOneIsDelivered(t *testing.T) {
 		var delivered, released, won atomic.Int32
 		r := NewRead(&messages.Read{}, &command.Read{}, time.Now(), time.Now().Add(time.Minute),
 			func() { released.Add(1) }, func(*messages.ReadReply) { delivered.Add(1) })
-		r.StartDeadline()
+		r.OnDeadline(func() { r.Fail(messages.ErrDeadline) })
 		var wg sync.WaitGroup
 		for range 8 {
 			wg.Go(func() {
@@ -40,7 +40,7 @@ func TestAReadNobodyAnswersIsAnsweredAtItsDeadline(t *testing.T) {
 		replies := make(chan *messages.ReadReply, 1)
 		r := NewRead(&messages.Read{Correlation: 7}, &command.Read{}, start, start.Add(3*time.Second), nil,
 			func(rep *messages.ReadReply) { replies <- rep })
-		r.StartDeadline()
+		r.OnDeadline(func() { r.Fail(&messages.DeadlineError{Phase: "queued"}) })
 		rep := <-replies
 		if took := time.Since(start); took != 3*time.Second {
 			t.Errorf("answered after %v, want 3s", took)

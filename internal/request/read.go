@@ -1,11 +1,25 @@
 package request
 
 import (
+	"sync/atomic"
 	"time"
 
 	"github.com/evenkeel/evenkeel/internal/command"
+	"github.com/evenkeel/evenkeel/internal/load"
 	"github.com/evenkeel/evenkeel/messages"
 )
+
+// Target is a live host, for as long as it is live: a host that was lost and
+// came back is another Target.
+type Target interface {
+	Host() string
+	// Incarnation is a number that no other Target of the app has.
+	Incarnation() uint64
+	Load() *load.Load
+	// Offer hands a read over. It never blocks. With an error (messages.ErrNotLive or an
+	// *messages.OverloadedError) the read is still the caller's.
+	Offer(*Read) error
+}
 
 // Read is an admitted read.
 type Read struct {
@@ -17,33 +31,30 @@ type Read struct {
 	Deadline time.Time
 
 	correlation any
+	lastErr     atomic.Pointer[error] // also read by the deadline's timer
 
 	// The fields below belong to whoever holds the request: the router, then one
-	// slave's queue, then one worker, then the router again.
+	// target's queue, then one worker, then the router again.
 
-	// Tried holds the hosts that were asked already.
-	Tried []string
-	// LastErr is the last attempt's failure.
-	LastErr error
+	// Tried holds the incarnations that were asked already.
+	Tried []uint64
+	// AttemptDeadline is when the attempt under way ends.
+	AttemptDeadline time.Time
 	// Evacuated says that the read was moved off an ejected host once.
 	Evacuated bool
 }
 
-// NewRead makes a read that is answered through deliver exactly once, by its
-// deadline at the latest. Release is called just before, to return the admission.
+// NewRead makes a read that is answered through deliver exactly once. Release is
+// called just before, to return the admission.
 func NewRead(m *messages.Read, cmd *command.Read, now, deadline time.Time, release func(), deliver func(*messages.ReadReply)) *Read {
 	r := &Read{Cmd: cmd, From: m.From, After: m.After, Asked: now, Deadline: deadline, correlation: m.Correlation}
 	r.deliver, r.release = deliver, release
 	return r
 }
 
-// StartDeadline arms the timer that answers with a DeadlineError. It is called before
-// the read is shared.
-func (r *Read) StartDeadline() {
-	r.arm(r.Deadline, func() {
-		r.Reply(&messages.ReadReply{Err: &messages.DeadlineError{Phase: "read", After: time.Since(r.Asked)}})
-	})
-}
+// OnDeadline arms a timer that calls f at the deadline, unless the read was
+// answered before.
+func (r *Read) OnDeadline(f func()) { r.arm(r.Deadline, f) }
 
 // Reply answers the read unless it was answered before, and reports whether it
 // did.
@@ -54,3 +65,14 @@ func (r *Read) Reply(rep *messages.ReadReply) bool {
 
 // Fail answers the read with an error.
 func (r *Read) Fail(err error) bool { return r.Reply(&messages.ReadReply{Err: err}) }
+
+// SetLastErr notes an attempt's failure.
+func (r *Read) SetLastErr(err error) { r.lastErr.Store(&err) }
+
+// LastErr is the last attempt's failure, nil when there was none.
+func (r *Read) LastErr() error {
+	if err := r.lastErr.Load(); err != nil {
+		return *err
+	}
+	return nil
+}
