@@ -1,0 +1,182 @@
+package master
+
+import (
+	"context"
+	"sync"
+
+	"go.mongodb.org/mongo-driver/v2/event"
+)
+
+// state is what is known of one attempt: one time that the driver put an
+// operation on the wire.
+type state uint8
+
+const (
+	// begun: handed to the socket, and no word since.
+	begun state = iota
+	// unsent: the driver announced it and then did not send it.
+	unsent
+	// lost: it was sent, at least in part, and no reply was read.
+	lost
+	// replied: the server executed it and said so (ok: 1); write errors and
+	// write concern errors are in the reply.
+	replied
+	// refused: the server said that it executed nothing of it, and never will.
+	refused
+	// interrupted: the server refused it (ok: 0), perhaps in the middle.
+	interrupted
+)
+
+func (s state) String() string {
+	return [...]string{"begun", "unsent", "lost", "replied", "refused", "interrupted"}[s]
+}
+
+// open reports whether the attempt may have been, or may yet be, executed without
+// our having its reply.
+func (s state) open() bool { return s == begun || s == lost || s == interrupted }
+
+// attempt is one attempt and what became of it.
+type attempt struct {
+	state state
+	// fenced says that it carried a transaction number: the server executes it at
+	// most once, and never after a later number of its session.
+	fenced bool
+	err    error
+	id     int64
+}
+
+// attempts records what the driver does with one operation. The driver's last
+// error does not tell: it may lose a reply, retry, and then report a refusal, or
+// that time has run out.
+type attempts struct {
+	// shape is what a refusal is judged by.
+	shape shape
+	// cancel ends the operation's context.
+	cancel context.CancelFunc
+	// single allows one attempt only.
+	single bool
+
+	mu      sync.Mutex
+	list    []attempt
+	revoked bool
+}
+
+type attemptsKey struct{}
+
+func withAttempts(ctx context.Context, a *attempts) context.Context {
+	return context.WithValue(ctx, attemptsKey{}, a)
+}
+
+// Monitor returns the command monitor that the master needs on the client it writes over;
+// next, which may be nil, sees everything too. The driver gives its callbacks the
+// context of the operation, and the record of the operation's attempts is in
+// there.
+func Monitor(next *event.CommandMonitor) *event.CommandMonitor {
+	if next == nil {
+		next = &event.CommandMonitor{}
+	}
+	return &event.CommandMonitor{
+		Started: func(ctx context.Context, e *event.CommandStartedEvent) {
+			if a, ok := ctx.Value(attemptsKey{}).(*attempts); ok {
+				_, err := e.Command.LookupErr("txnNumber")
+				a.start(e.RequestID, err == nil)
+			}
+			if next.Started != nil {
+				next.Started(ctx, e)
+			}
+		},
+		Succeeded: func(ctx context.Context, e *event.CommandSucceededEvent) {
+			if a, ok := ctx.Value(attemptsKey{}).(*attempts); ok {
+				a.end(e.RequestID, replied, nil)
+			}
+			if next.Succeeded != nil {
+				next.Succeeded(ctx, e)
+			}
+		},
+		Failed: func(ctx context.Context, e *event.CommandFailedEvent) {
+			if a, ok := ctx.Value(attemptsKey{}).(*attempts); ok {
+				a.end(e.RequestID, judgeFailure(a.shape, e.Failure), e.Failure)
+			}
+			if next.Failed != nil {
+				next.Failed(ctx, e)
+			}
+		},
+	}
+}
+
+// start records an attempt. The driver calls this in the operation's own goroutine
+// and looks at the context once more before it writes: an attempt that is not wanted
+// any more is stopped here for certain, by cancelling.
+func (a *attempts) start(id int64, fenced bool) {
+	a.mu.Lock()
+	again := a.single && a.sentLocked() > 0
+	a.list = append(a.list, attempt{id: id, fenced: fenced})
+	stop := a.revoked || again
+	a.mu.Unlock()
+	if stop {
+		a.cancel()
+	}
+}
+
+func (a *attempts) end(id int64, s state, err error) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	for i := len(a.list) - 1; i >= 0; i-- {
+		if a.list[i].id == id {
+			a.list[i].state, a.list[i].err = s, err
+			return
+		}
+	}
+}
+
+// revoke keeps the operation from the wire if no attempt was begun, and reports
+// whether it does: then the operation is certainly not executed.
+func (a *attempts) revoke() bool {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if a.sentLocked() > 0 {
+		return false
+	}
+	a.revoked = true
+	return true
+}
+
+// sent is how many attempts may have reached a server.
+func (a *attempts) sent() int {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return a.sentLocked()
+}
+
+func (a *attempts) sentLocked() int {
+	n := 0
+	for _, at := range a.list {
+		if at.state != unsent {
+			n++
+		}
+	}
+	return n
+}
+
+// all returns the attempts that may have reached a server, in order.
+func (a *attempts) all() []attempt {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	var sent []attempt
+	for _, at := range a.list {
+		if at.state != unsent {
+			sent = append(sent, at)
+		}
+	}
+	return sent
+}
+
+// fenced reports whether every attempt carried a transaction number.
+func fenced(list []attempt) bool {
+	for _, at := range list {
+		if !at.fenced {
+			return false
+		}
+	}
+	return true
+}

@@ -1,0 +1,95 @@
+package master
+
+import (
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/rs/zerolog"
+
+	"github.com/evenkeel/evenkeel/internal/command"
+	"github.com/evenkeel/evenkeel/messages"
+)
+
+// The defaults of Config.
+const (
+	DefaultWriteQueue      = 10_000
+	DefaultWriteQueueBytes = 64 << 20
+	DefaultWriteTimeout    = 10 * time.Second
+	DefaultWriteLanes      = 1
+	DefaultMaxBatch        = 1_000
+	DefaultMaxBatchBytes   = 16 << 20
+)
+
+// Encoder encodes a Write's BSON, in the goroutine of whoever sends it. Its errors
+// are given to the asker as they are. *command.Encoder is one.
+type Encoder interface {
+	Write(*messages.Write) (*command.Write, error)
+}
+
+// Config is what a Master needs. All but Encoder has a default.
+type Config struct {
+	// Encoder encodes the writes; required.
+	Encoder Encoder
+	// WriteQueue is how many writes may be waiting or on the wire, in all lanes
+	// together. One more is refused with an *OverloadedError. Defaults to
+	// DefaultWriteQueue.
+	WriteQueue int
+	// WriteQueueBytes is how many bytes they may hold in memory together. Defaults to
+	// DefaultWriteQueueBytes.
+	WriteQueueBytes int
+	// WriteTimeout is the deadline of a Write that names none. Defaults to
+	// DefaultWriteTimeout.
+	WriteTimeout time.Duration
+	// WriteLanes is how many ordered queues there are; Write.Key chooses one. Writes in
+	// different lanes may overtake each other. Defaults to DefaultWriteLanes.
+	WriteLanes int
+	// MaxBatch is how many documents go together at most. Defaults to
+	// DefaultMaxBatch; 1 sends every write alone.
+	MaxBatch int
+	// MaxBatchBytes is how many bytes go together at most. Defaults to
+	// DefaultMaxBatchBytes.
+	MaxBatchBytes int
+	// Emit publishes an event. It must not block, and must not call the master.
+	// Optional.
+	Emit func(messages.Event)
+	// Logger gets what nobody can be told: failed writes that had no sender, and
+	// panics. Optional.
+	Logger zerolog.Logger
+}
+
+// withDefaults returns the config with its defaults filled in, or an error that
+// names the field that can never work.
+func (c Config) withDefaults() (Config, error) {
+	if c.Encoder == nil {
+		return c, errors.New("master: Config.Encoder is nil; it encodes the writes")
+	}
+	for _, f := range []struct {
+		name  string
+		value *int
+		zero  int
+	}{
+		{"WriteQueue", &c.WriteQueue, DefaultWriteQueue},
+		{"WriteQueueBytes", &c.WriteQueueBytes, DefaultWriteQueueBytes},
+		{"WriteLanes", &c.WriteLanes, DefaultWriteLanes},
+		{"MaxBatch", &c.MaxBatch, DefaultMaxBatch},
+		{"MaxBatchBytes", &c.MaxBatchBytes, DefaultMaxBatchBytes},
+	} {
+		if *f.value < 0 {
+			return c, fmt.Errorf("master: Config.%s is %d; it must be positive, or 0 for the default of %d", f.name, *f.value, f.zero)
+		}
+		if *f.value == 0 {
+			*f.value = f.zero
+		}
+	}
+	if c.WriteTimeout < 0 {
+		return c, fmt.Errorf("master: Config.WriteTimeout is %v; it must be positive, or 0 for the default of %v", c.WriteTimeout, DefaultWriteTimeout)
+	}
+	if c.WriteTimeout == 0 {
+		c.WriteTimeout = DefaultWriteTimeout
+	}
+	if c.Emit == nil {
+		c.Emit = func(messages.Event) {}
+	}
+	return c, nil
+}

@@ -1,0 +1,91 @@
+package master
+
+import (
+	"sync"
+	"time"
+
+	"github.com/evenkeel/evenkeel/messages"
+)
+
+// hold is the gate in front of the lanes: open while there is a connection and a
+// known primary. Writes that are not on the wire wait behind it, in order.
+type hold struct {
+	emit func(messages.Event)
+
+	mu        sync.Mutex
+	connected bool
+	primary   string
+	// began is when the first write had to wait behind the closed gate; zero
+	// while none had to.
+	began         time.Time
+	held, expired int
+}
+
+// open reports whether lanes may send.
+func (h *hold) open() bool {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return h.isOpen()
+}
+
+func (h *hold) isOpen() bool { return h.connected && h.primary != "" }
+
+// set changes what is known of the connection and the primary, and reports whether
+// that opened or closed the gate.
+func (h *hold) set(change func(*hold)) (opened, closed bool) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	was := h.isOpen()
+	change(h)
+	is := h.isOpen()
+	return is && !was, was && !is
+}
+
+// wait notes that n more writes wait behind the gate. It does nothing when the
+// gate is open by now: a sender finds the gate closed, marks its write as held in the
+// lane, and gets here only after the gate has opened and the lane was told; an
+// event now would announce a hold that nothing ends.
+func (h *hold) wait(n int) {
+	if n == 0 {
+		return
+	}
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if h.isOpen() {
+		return
+	}
+	h.held += n
+	if h.began.IsZero() {
+		h.began = time.Now()
+		h.emit(messages.WritesHeld{Waiting: n})
+	}
+}
+
+// expire notes that a held write passed its deadline.
+func (h *hold) expire() {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if !h.began.IsZero() {
+		h.expired++
+	}
+}
+
+// resume notes that the gate is open again and how many held writes go out now.
+func (h *hold) resume(sent int) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if h.began.IsZero() || !h.isOpen() {
+		return // Nobody waited, or the primary is gone again: the same hold goes on.
+	}
+	h.emit(messages.WritesResumed{
+		Held: max(h.held, sent+h.expired), Sent: sent, Expired: h.expired, After: time.Since(h.began),
+	})
+	h.began, h.held, h.expired = time.Time{}, 0, 0
+}
+
+// heldSince returns when the present hold began, zero when nothing is held.
+func (h *hold) heldSince() time.Time {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return h.began
+}

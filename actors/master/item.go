@@ -1,0 +1,118 @@
+package master
+
+import (
+	"container/list"
+	"fmt"
+	"time"
+
+	"go.mongodb.org/mongo-driver/v2/bson"
+	"go.mongodb.org/mongo-driver/v2/mongo"
+
+	"github.com/evenkeel/evenkeel/internal/command"
+	"github.com/evenkeel/evenkeel/internal/request"
+	"github.com/evenkeel/evenkeel/messages"
+)
+
+// phase is where an item is. It moves between queued and onWire, and ends in done.
+type phase uint8
+
+const (
+	arriving phase = iota
+	queued
+	onWire
+	done
+)
+
+// The phases as a DeadlineError names them.
+const (
+	phaseQueued = "queued"
+	phaseHeld   = "held"
+	phaseSent   = "sent"
+)
+
+// item is an accepted write in its lane. The lane's mutex guards what is not
+// marked otherwise.
+type item struct {
+	*request.Write
+	lane *lane
+
+	phase phase
+	elem  *list.Element // while queued
+	held  bool          // waits behind the closed gate
+
+	// The lane's goroutine sets these before it puts the item back into the queue.
+	alone   bool  // goes without company
+	lastErr error // why it was not executed the last time
+	tried   int   // attempts in earlier batches
+}
+
+// fenceable reports whether the driver gives the write a transaction number where
+// the server knows them. Updates and deletes of many, and commands, have none.
+func (it *item) fenceable() bool {
+	switch it.Cmd.Class {
+	case command.Insert, command.Single, command.FindAndModify:
+		return true
+	case command.Multi:
+		_, isInsert := documentsOf(it.Cmd.Operation)
+		return isInsert
+	}
+	return false
+}
+
+// settleable reports whether a read can tell whether the write has happened.
+func (it *item) settleable() bool {
+	switch it.Cmd.Class {
+	case command.Insert:
+		return !it.Cmd.ID.IsZero()
+	case command.Single, command.FindAndModify:
+		return len(it.Cmd.Verify) > 0
+	case command.Multi:
+		docs, _ := documentsOf(it.Cmd.Operation)
+		return len(docs) > 0
+	}
+	return false
+}
+
+// inserted is what the driver's InsertOne returns.
+func (it *item) inserted() *mongo.InsertOneResult {
+	return &mongo.InsertOneResult{InsertedID: idValue(it.Cmd.ID), Acknowledged: true}
+}
+
+// idValue decodes an _id as the driver does.
+func idValue(id bson.RawValue) any {
+	var v any
+	if id.IsZero() || id.Unmarshal(&v) != nil {
+		return nil
+	}
+	return v
+}
+
+// tooLate answers a write whose deadline passed before it was sent, or that was
+// given up with cause.
+func (it *item) tooLate(cause error, held bool) *messages.WriteReply {
+	rep := &messages.WriteReply{Outcome: messages.NotApplied, Err: cause, Attempts: it.tried}
+	if cause != nil {
+		return rep
+	}
+	late := &messages.DeadlineError{Phase: phaseQueued, After: time.Since(it.Asked)}
+	switch {
+	case it.lastErr != nil:
+		late.Phase, late.Err = phaseHeld, fmt.Errorf("%w: %w", messages.ErrNoPrimary, it.lastErr)
+	case held:
+		late.Phase, late.Err = phaseHeld, messages.ErrNoPrimary
+	}
+	rep.Err = late
+	return rep
+}
+
+// unknown answers a write that nobody can say anything about. Unanswered says
+// that no reply to it was read.
+func (it *item) unknown(cause error, sent []attempt, unanswered bool) *messages.WriteReply {
+	n := it.tried + len(sent)
+	return &messages.WriteReply{
+		Outcome:   messages.Unknown,
+		Err:       &messages.UnknownOutcomeError{Attempts: n, Err: cause},
+		Attempts:  n,
+		OrderOpen: unanswered && !(it.fenceable() && fenced(sent)),
+	}
+}

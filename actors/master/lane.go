@@ -1,0 +1,422 @@
+package master
+
+import (
+	"container/list"
+	"fmt"
+	"sync"
+	"time"
+
+	"github.com/evenkeel/evenkeel/messages"
+)
+
+// How long a lane waits before it sends again what could not be sent.
+const (
+	firstPause = 20 * time.Millisecond
+	longPause  = 500 * time.Millisecond
+)
+
+// lane is one ordered queue of writes with one driver session.
+//
+// Its work is done by one goroutine, which exists only while there is something
+// to send and the gate is open. That goroutine alone touches the wire, and what it
+// learns it applies itself, under mu: a result needs no way back through a
+// mailbox, no incarnation number and no check for staleness, because the lane and
+// its one wire live as long as the master does. Deadlines, cancellations and the
+// stop come from other goroutines and only ever do what mu allows: take an item
+// out of the queue, or answer one that is on the wire.
+//
+// Nothing is delivered with mu held, since the receiver may send the next write
+// at once.
+type lane struct {
+	m     *Master
+	index int
+
+	mu       sync.Mutex
+	queue    *list.List // of *item
+	running  bool       // the goroutine exists
+	paused   *time.Timer
+	pauseFor time.Duration
+	refusing bool  // draining: takes no new write
+	aborted  error // stopped: sends nothing any more
+	batch    *batch
+	openWire func() wire
+
+	// wire and straggler belong to the goroutine; one goroutine hands them to the
+	// next through mu.
+	wire wire
+	// straggler says that an attempt with a transaction number may still be on its
+	// way to the server, and that no later number was executed since.
+	straggler *namespace
+}
+
+type namespace struct{ database, collection string }
+
+func newLane(m *Master, index int) *lane {
+	return &lane{m: m, index: index, queue: list.New()}
+}
+
+func (l *lane) attach(open func() wire) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.openWire = open
+}
+
+// accept puts a new write at the end of the queue.
+func (l *lane) accept(it *item) {
+	// The timer may fire before the item is queued: expire then finds it arriving.
+	it.OnDeadline(func() { l.giveUp(it, nil) })
+	l.mu.Lock()
+	if it.phase == done {
+		l.mu.Unlock()
+		return
+	}
+	if l.refusing {
+		it.phase = done
+		l.mu.Unlock()
+		it.Reply(&messages.WriteReply{Outcome: messages.NotApplied, Err: messages.ErrStopped})
+		return
+	}
+	it.phase = queued
+	it.elem = l.queue.PushBack(it)
+	it.held = !l.m.hold.open()
+	held := it.held
+	l.start()
+	l.mu.Unlock()
+	if held {
+		l.m.hold.wait(1)
+	}
+}
+
+// start makes sure that somebody works. The caller must hold mu.
+func (l *lane) start() {
+	if l.running || l.paused != nil || l.aborted != nil || l.queue.Len() == 0 || !l.m.hold.open() {
+		return
+	}
+	l.running = true
+	go l.run()
+}
+
+// run sends batches until there is nothing to send, or no way.
+//
+// It may stop at a gate that opens at this moment: it looks at the gate and
+// clears running under mu, and whoever opens the gate takes mu afterwards to
+// start the lane, so one of the two sees the other.
+func (l *lane) run() {
+	for {
+		l.mu.Lock()
+		if l.queue.Len() == 0 || l.paused != nil || l.aborted != nil || !l.m.hold.open() {
+			l.running = false
+			l.mu.Unlock()
+			l.m.noteQuiet()
+			return
+		}
+		b := take(l.queue, l.m.cfg.MaxBatch, l.m.cfg.MaxBatchBytes)
+		l.batch = b
+		l.mu.Unlock()
+		l.send(b)
+	}
+}
+
+// send puts a batch on the wire and answers for every item in it.
+func (l *lane) send(b *batch) {
+	defer b.cancel()
+	defer l.putBack(b)
+	defer func() {
+		if r := recover(); r != nil {
+			l.panicked(b, asPanicError(r))
+		}
+	}()
+	if l.wire == nil {
+		l.wire = l.openWire()
+	}
+	first := b.first()
+	if !first.fenceable() && l.straggler != nil {
+		// An operation without a transaction number does not stop what was sent
+		// before it: without this fence the straggler could take effect after it.
+		ns := *l.straggler
+		if first.Cmd.Collection != "" {
+			ns = namespace{first.Cmd.Database, first.Cmd.Collection}
+		}
+		if err := l.wire.fence(b.wire, ns); err != nil {
+			b.each(func(*item) verdict { return verdict{again: &again{err: err, pause: true}} })
+			return
+		}
+		l.straggler = nil
+	}
+	l.m.counts.batches.Add(1)
+	l.m.counts.batched.Add(int64(len(b.items)))
+	res := l.wire.run(b.wire, b)
+	l.noteStraggler(b)
+	b.judge(res, l.wire.token())
+	l.decide(b)
+	l.settle(b)
+}
+
+// noteStraggler remembers whether an attempt may still be under way.
+func (l *lane) noteStraggler(b *batch) {
+	sent := b.attempts.all()
+	for _, at := range sent {
+		switch {
+		case at.fenced && at.state.open():
+			l.straggler = &namespace{b.first().Cmd.Database, b.first().Cmd.Collection}
+		case at.fenced && at.state == replied && fenced(sent) && !anyOpen(sent):
+			l.straggler = nil
+		}
+	}
+}
+
+func anyOpen(list []attempt) bool {
+	for _, at := range list {
+		if at.state.open() {
+			return true
+		}
+	}
+	return false
+}
+
+// decide answers the items whose verdict is a reply.
+func (l *lane) decide(b *batch) {
+	attempts := b.attempts.sent()
+	for i, it := range b.items {
+		if rep := b.verdicts[i].reply; rep != nil {
+			l.finish(b, it, rep, attempts)
+		}
+	}
+}
+
+// finish answers an item that is on the wire, unless it was answered before: then
+// the reply may be the asker's already, and is not touched.
+func (l *lane) finish(b *batch, it *item, rep *messages.WriteReply, attempts int) {
+	l.mu.Lock()
+	if it.phase == done {
+		l.mu.Unlock()
+		return
+	}
+	it.phase = done
+	b.waiting--
+	l.mu.Unlock()
+	rep.Attempts = it.tried + attempts
+	it.Reply(rep)
+}
+
+// putBack ends a batch: what is to be sent again goes back to the front, in
+// order. Every other item was answered.
+func (l *lane) putBack(b *batch) {
+	attempts := b.attempts.sent()
+	held, pause, progress := 0, false, false
+	var stopped []*item
+	l.mu.Lock()
+	l.batch = nil
+	for i := len(b.items) - 1; i >= 0; i-- {
+		it, v := b.items[i], b.verdicts[i]
+		progress = progress || v.reply != nil
+		if v.again == nil || it.phase == done {
+			continue
+		}
+		it.tried += attempts
+		it.lastErr, it.alone = v.again.err, it.alone || v.again.alone
+		pause = pause || v.again.pause
+		if l.aborted != nil {
+			it.phase = done
+			stopped = append(stopped, it)
+			continue
+		}
+		it.phase = queued
+		it.elem = l.queue.PushFront(it)
+		if it.held = !l.m.hold.open(); it.held {
+			held++
+		}
+	}
+	if progress {
+		l.pauseFor = 0
+	}
+	if pause && l.aborted == nil {
+		l.pause()
+	}
+	err := l.aborted
+	l.mu.Unlock()
+	for i := len(stopped) - 1; i >= 0; i-- {
+		stopped[i].Reply(stopped[i].tooLate(err, false))
+	}
+	l.m.hold.wait(held)
+}
+
+// pause keeps the lane from trying again at once. The caller must hold mu.
+func (l *lane) pause() {
+	if l.paused != nil {
+		return
+	}
+	l.pauseFor = min(max(2*l.pauseFor, firstPause), longPause)
+	l.paused = time.AfterFunc(l.pauseFor, func() {
+		l.mu.Lock()
+		defer l.mu.Unlock()
+		l.paused = nil
+		l.start()
+	})
+}
+
+// giveUp answers an item for which nobody waits any longer: its deadline passed
+// (cause is nil), or its asker gave up.
+func (l *lane) giveUp(it *item, cause error) {
+	l.mu.Lock()
+	switch it.phase {
+	case arriving, queued:
+		if it.elem != nil {
+			l.queue.Remove(it.elem)
+			it.elem = nil
+		}
+		it.phase = done
+		held := it.held
+		l.mu.Unlock()
+		if held && cause == nil {
+			l.m.hold.expire()
+		}
+		it.Reply(it.tooLate(cause, held))
+		l.m.noteQuiet()
+	case onWire:
+		it.phase = done
+		b := l.batch
+		b.waiting--
+		// When nobody in the batch waits any longer, and nothing of it was sent, it is
+		// kept from the wire and the truth is known.
+		revoked := b.waiting == 0 && b.attempts.revoke()
+		l.mu.Unlock()
+		if revoked {
+			b.cancel() // The lane need not wait for the driver to find no server.
+			it.Reply(it.tooLate(cause, true))
+			return
+		}
+		if cause == nil {
+			cause = &messages.DeadlineError{Phase: phaseSent, After: time.Since(it.Asked)}
+		}
+		it.Reply(it.unknown(cause, b.attempts.all(), true))
+	default:
+		l.mu.Unlock()
+	}
+}
+
+// panicked answers for the items of a batch whose goroutine panicked. The lane
+// goes on with the next ones, in order; the actor fails, so that the supervisor
+// sees it.
+func (l *lane) panicked(b *batch, err *messages.PanicError) {
+	l.noteStraggler(b)
+	sent := b.attempts.all()
+	for i, it := range b.items {
+		if b.verdicts[i].reply != nil {
+			continue
+		}
+		rep := it.unknown(err, sent, true)
+		if len(sent) == 0 {
+			rep = &messages.WriteReply{Outcome: messages.NotApplied, Err: err, Attempts: it.tried}
+		}
+		b.verdicts[i] = verdict{reply: rep}
+	}
+	l.decide(b)
+	l.m.laneFailed(err)
+}
+
+// holdAll marks what is queued as held, and returns how many were not before.
+func (l *lane) holdAll() int {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	n := 0
+	for e := l.queue.Front(); e != nil; e = e.Next() {
+		if it := e.Value.(*item); !it.held {
+			it.held = true
+			n++
+		}
+	}
+	return n
+}
+
+// releaseAll sends what was held, and returns how many that are.
+func (l *lane) releaseAll() int {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	n := 0
+	for e := l.queue.Front(); e != nil; e = e.Next() {
+		if it := e.Value.(*item); it.held {
+			it.held = false
+			n++
+		}
+	}
+	if l.paused != nil {
+		l.paused.Stop() // If it has fired already, it finds its work done.
+		l.paused = nil
+	}
+	l.pauseFor = 0
+	l.start()
+	return n
+}
+
+// refuse makes the lane take no new writes.
+func (l *lane) refuse() {
+	l.mu.Lock()
+	l.refusing = true
+	l.mu.Unlock()
+}
+
+// abort answers what is queued, and gives up what is on the wire.
+func (l *lane) abort(err error) {
+	l.mu.Lock()
+	l.refusing = true
+	if l.aborted == nil {
+		l.aborted = err
+	}
+	var left []*item
+	for e := l.queue.Front(); e != nil; e = e.Next() {
+		it := e.Value.(*item)
+		it.phase, it.elem = done, nil
+		left = append(left, it)
+	}
+	l.queue.Init()
+	if l.paused != nil {
+		l.paused.Stop()
+		l.paused = nil
+	}
+	if l.batch != nil {
+		l.batch.cancel()
+	}
+	l.mu.Unlock()
+	for _, it := range left {
+		it.Reply(&messages.WriteReply{Outcome: messages.NotApplied, Err: fmt.Errorf("%w before the write was sent", err), Attempts: it.tried})
+	}
+	l.m.noteQuiet()
+}
+
+// stopped returns the error that the lane was aborted with.
+func (l *lane) stopped() error {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.aborted
+}
+
+func (l *lane) idle() bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return !l.running && l.queue.Len() == 0
+}
+
+// close ends the session of an idle lane. A goroutine that has not come back from
+// the driver keeps its session; the client's own end closes it.
+func (l *lane) close() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if !l.running && l.wire != nil {
+		l.wire.end()
+		l.wire = nil
+	}
+}
+
+func (l *lane) stat(now time.Time) LaneStat {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	s := LaneStat{Queued: l.queue.Len()}
+	if e := l.queue.Front(); e != nil {
+		s.HeadOfLine = now.Sub(e.Value.(*item).Asked)
+	}
+	if l.batch != nil {
+		s.OnWire, s.WireFor = l.batch.waiting, now.Sub(l.batch.began)
+	}
+	return s
+}

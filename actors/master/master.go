@@ -1,0 +1,269 @@
+// Package master serializes the game's Writes.
+//
+// A Write is encoded and admitted in its sender's goroutine, appended to a lane's
+// queue, and sent when everything before it in that lane was decided. A lane has
+// one driver session of its own, and at most one batch on the wire; what queued
+// meanwhile goes together where each write keeps its own exact result. Each Write
+// gets one reply, by its deadline, that says whether it has happened: see
+// classify.go for how that is judged and settle.go for how what was left open is
+// found out.
+package master
+
+import (
+	"fmt"
+	"hash/fnv"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/asynkron/protoactor-go/actor"
+	"github.com/rs/zerolog"
+	"go.mongodb.org/mongo-driver/v2/mongo"
+
+	"github.com/evenkeel/evenkeel/internal/command"
+	"github.com/evenkeel/evenkeel/internal/request"
+	"github.com/evenkeel/evenkeel/messages"
+)
+
+// Conn is the connection to the set that the master writes over. Its client
+// retries writes, knows the whole set, and has Monitor in its command monitor.
+type Conn interface {
+	Client() *mongo.Client
+}
+
+// Master is the ordered queue, or queues, of writes. Its methods are safe for
+// concurrent use.
+type Master struct {
+	cfg       Config
+	system    *actor.ActorSystem
+	process   *process
+	admission *admission
+	hold      hold
+	lanes     []*lane
+	counts    counts
+	self      atomic.Pointer[actor.PID] // the supervised actor's
+	quiet     zerolog.Logger            // for what a flood could repeat without end
+
+	// gate orders Attach and PrimaryChanged among themselves, so that lanes hear of
+	// changes in the order in which they came.
+	gate     sync.Mutex
+	attached bool
+	stopping atomic.Bool
+
+	drainMu  sync.Mutex
+	draining bool
+	undone   []*messages.WriteReply // NotApplied replies given since Drain began
+	closed   sync.Once
+	// quietened has a value whenever a lane may have become idle.
+	quietened chan struct{}
+}
+
+// New makes a master with its public PID. Writes are accepted at once, and held
+// until Attach and PrimaryChanged were called. The error names the Config field
+// that can never work.
+func New(system *actor.ActorSystem, cfg Config) (*Master, error) {
+	cfg, err := cfg.withDefaults()
+	if err != nil {
+		return nil, err
+	}
+	m := &Master{cfg: cfg, system: system, admission: newAdmission(cfg), quietened: make(chan struct{}, 1)}
+	m.hold.emit = cfg.Emit
+	m.quiet = cfg.Logger.Sample(&zerolog.BurstSampler{Burst: 5, Period: time.Second})
+	for i := range cfg.WriteLanes {
+		m.lanes = append(m.lanes, newLane(m, i))
+	}
+	p := &process{m: m, watchers: map[string]*actor.PID{}}
+	for {
+		pid, fresh := system.ProcessRegistry.Add(p, "evenkeel-master-"+system.ProcessRegistry.NextId())
+		if fresh {
+			p.pid = pid
+			break
+		}
+	}
+	m.process = p
+	return m, nil
+}
+
+// PID is where the game's actors send their Writes. It admits in the sender's
+// goroutine and never blocks.
+func (m *Master) PID() *actor.PID { return m.process.pid }
+
+// Attach gives the master its connection; whoever opened it closes it, after
+// Close. A second connection is refused: the lanes' sessions belong to the first
+// one's client, and what may still be in flight there is fenced by nothing
+// else.
+func (m *Master) Attach(conn Conn) error {
+	return m.attach(func() wire { return newSessionWire(conn.Client()) })
+}
+
+// attach gives every lane a way to make its wire, which it does when it first
+// has something to send.
+func (m *Master) attach(open func() wire) error {
+	m.gate.Lock()
+	defer m.gate.Unlock()
+	if m.attached {
+		return fmt.Errorf("master: a connection is attached already")
+	}
+	m.attached = true
+	for _, l := range m.lanes {
+		l.attach(open)
+	}
+	opened, _ := m.hold.set(func(h *hold) { h.connected = true })
+	if opened {
+		m.release()
+	}
+	return nil
+}
+
+// PrimaryChanged tells the master which member is the primary, "" when none is
+// known. Without one, writes that are not on the wire are held.
+func (m *Master) PrimaryChanged(host string) {
+	m.gate.Lock()
+	defer m.gate.Unlock()
+	opened, closed := m.hold.set(func(h *hold) { h.primary = host })
+	switch {
+	case opened:
+		m.release()
+	case closed:
+		held := 0
+		for _, l := range m.lanes {
+			held += l.holdAll()
+		}
+		m.hold.wait(held)
+	}
+}
+
+// release sets the lanes going again. The caller must hold gate.
+func (m *Master) release() {
+	sent := 0
+	for _, l := range m.lanes {
+		sent += l.releaseAll()
+	}
+	m.hold.resume(sent)
+}
+
+// Submit accepts a write as a Send to PID does. Deliver is called exactly once, by
+// the deadline, from any goroutine, possibly before Submit returns; it must not
+// block. Cancel gives up on the write: one that was not sent is NotApplied with
+// the given error, one that was is Unknown.
+func (m *Master) Submit(w *messages.Write, deliver func(*messages.WriteReply)) (cancel func(error)) {
+	it := m.accept(w, deliver)
+	if it == nil {
+		return func(error) {}
+	}
+	return func(err error) {
+		if err == nil {
+			err = messages.ErrStopped
+		}
+		it.lane.giveUp(it, err)
+	}
+}
+
+// receive accepts a write from an actor.
+func (m *Master) receive(w *messages.Write, sender *actor.PID) {
+	m.accept(w, func(rep *messages.WriteReply) {
+		if sender != nil {
+			m.system.Root.Send(sender, rep)
+			return
+		}
+		if rep.Err != nil && rep.Outcome != messages.Applied {
+			m.counts.unheard.Add(1)
+			m.quiet.Warn().Err(rep.Err).Stringer("outcome", rep.Outcome).Msg("a write without a sender failed")
+		}
+	})
+}
+
+// accept judges a write in the caller's goroutine. It returns nil when the write
+// was answered at once.
+func (m *Master) accept(w *messages.Write, deliver func(*messages.WriteReply)) *item {
+	refuse := func(err error) *item {
+		rep := &messages.WriteReply{Outcome: messages.NotApplied, Err: err}
+		if w != nil {
+			rep.Correlation = w.Correlation
+		}
+		m.counts.refuse(err)
+		m.safely("delivering a reply", func() { deliver(rep) })
+		return nil
+	}
+	switch {
+	case w == nil:
+		return refuse(&messages.InvalidError{Field: "Write", Err: fmt.Errorf("it is nil")})
+	case m.stopping.Load():
+		return refuse(messages.ErrStopped)
+	case !w.WriteConcern.Acknowledged():
+		return refuse(&messages.InvalidError{Field: "WriteConcern", Err: fmt.Errorf("it is unacknowledged, so that no outcome could be told; use w: 1 or more")})
+	}
+	now := time.Now()
+	deadline := w.Deadline
+	if deadline.IsZero() {
+		deadline = now.Add(m.cfg.WriteTimeout)
+	}
+	if !deadline.After(now) {
+		return refuse(&messages.DeadlineError{Phase: phaseQueued})
+	}
+	if err := m.admission.reserve(); err != nil {
+		return refuse(err)
+	}
+	cmd, err := m.encode(w)
+	if err != nil {
+		m.admission.release(0)
+		return refuse(err)
+	}
+	size := int64(cmd.Bytes)
+	if err := m.admission.hold(size); err != nil {
+		m.admission.release(0)
+		return refuse(err)
+	}
+
+	it := &item{lane: m.lane(w.Key)}
+	it.Write = request.NewWrite(w, cmd, now, deadline, func() { m.admission.release(size) }, func(rep *messages.WriteReply) {
+		m.counts.count(rep)
+		m.noteUndone(rep)
+		m.safely("delivering a reply", func() { deliver(rep) })
+	})
+	m.counts.accepted.Add(1)
+	it.lane.accept(it)
+	return it
+}
+
+// encode runs the encoder, whose marshalers are the game's own code.
+func (m *Master) encode(w *messages.Write) (cmd *command.Write, err error) {
+	defer func() {
+		if r := recover(); r != nil {
+			err = asPanicError(r)
+		}
+	}()
+	return m.cfg.Encoder.Write(w)
+}
+
+// lane chooses by hash, so that one key always finds the same lane.
+func (m *Master) lane(key string) *lane {
+	if len(m.lanes) == 1 {
+		return m.lanes[0]
+	}
+	h := fnv.New32a()
+	_, _ = h.Write([]byte(key)) // It never fails.
+	return m.lanes[h.Sum32()%uint32(len(m.lanes))]
+}
+
+// safely runs the game's code, or an actor's, where a panic must not take
+// a lane with it.
+func (m *Master) safely(what string, f func()) {
+	defer func() {
+		if r := recover(); r != nil {
+			err := asPanicError(r)
+			m.quiet.Error().Err(err).Bytes("stack", err.Stack).Msg("panic while " + what)
+		}
+	}()
+	f()
+}
+
+// laneFailed logs a lane's panic and fails the actor with it, so that the
+// supervisor sees it.
+func (m *Master) laneFailed(err *messages.PanicError) {
+	m.counts.panics.Add(1)
+	m.cfg.Logger.Error().Err(err).Bytes("stack", err.Stack).Msg("panic in a lane")
+	if self := m.self.Load(); self != nil {
+		m.system.Root.Send(self, &laneFailed{err})
+	}
+}
