@@ -43,16 +43,20 @@ func IsNetwork(err error) bool {
 // query, which any other host would repeat, nor for a cancellation, whose
 // reason is known to who cancelled.
 func OtherHostMayServe(err error) bool {
+	var limit limitError
+	var calledOff calledOffError
 	switch {
 	case err == nil:
+		return false
+	case errors.As(err, &limit): // The query took longer than its own maxTimeMS.
 		return false
 	case IsRefusal(err): // A new socket led to a stranger.
 		return true
 	case IsAuth(err): // A new socket's login failed; users replicate, and may lag.
 		return true
-	case errors.Is(err, context.DeadlineExceeded): // The attempt's own time-out.
+	case errors.Is(err, context.DeadlineExceeded): // The attempt's own time-out, here or on the server.
 		return true
-	case isUnsent(err):
+	case isUnsent(err), errors.As(err, &calledOff):
 		return true
 	case errors.Is(err, context.Canceled):
 		return false

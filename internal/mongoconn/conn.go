@@ -19,7 +19,7 @@ import (
 const (
 	unverified uint32 = iota // nothing was passed on
 	passing                  // verified; not all of the first reply is passed on
-	open                     // reads go straight to the socket
+	through                  // reads go straight to the socket
 	refused                  // reads fail
 )
 
@@ -66,7 +66,7 @@ type Conn struct {
 
 // Read reads from the socket.
 func (c *Conn) Read(p []byte) (int, error) {
-	if c.state.Load() == open {
+	if c.state.Load() == through {
 		return c.Conn.Read(p)
 	}
 	return c.readFirst(p)
@@ -99,7 +99,7 @@ func (c *Conn) readFirst(p []byte) (int, error) {
 	switch c.state.Load() {
 	case refused:
 		return 0, c.err
-	case open: // by a Read that was waited for
+	case through: // by a Read that was waited for
 		return c.Conn.Read(p)
 	case unverified:
 		if len(p) == 0 {
@@ -124,7 +124,7 @@ func (c *Conn) readFirst(p []byte) (int, error) {
 	n := copy(p, c.reply[c.next:])
 	if c.next += n; c.next == len(c.reply) {
 		c.reply = nil
-		c.state.Store(open)
+		c.state.Store(through)
 	}
 	return n, nil
 }

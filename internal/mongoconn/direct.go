@@ -211,12 +211,10 @@ func (d *Direct) heartbeat(e *event.ServerHeartbeatSucceededEvent) {
 	case Unknown:
 		d.lost(fmt.Errorf("evenkeel: %s: heartbeat: the server's hello failed", d.host))
 		return
-	case Ghost, Standalone:
-		// Neither has a name. A standalone was let in by the check of its socket; a
-		// ghost on a verified socket is a member that was removed from its set.
+	case Ghost: // On a verified socket it is a member that was removed from its set.
 	default:
 		// A set that was configured anew may have given the server another name.
-		if wrong := d.expect.member(h.Me, h.SetName); wrong != nil {
+		if wrong := d.expect.names(h.Me, h.SetName); wrong != nil {
 			d.dialer.Cut()
 			d.refused(wrong)
 			return

@@ -121,20 +121,31 @@ func (e *Expect) Check(hello bson.Raw, remote net.Addr) (Identity, error) {
 		}
 	case h.isReplicaSet:
 		return Identity{}, &NotMemberError{Address: e.Address, Remote: from, Info: h.info}
-	case h.setName == "":
-		if want := e.set(); want != "" || !e.AllowStandalone {
-			if want == "" {
-				want = "that of a replica set"
-			}
-			return Identity{}, &messages.WrongHostError{Address: e.Address, Field: "setName", Want: want, Remote: from}
-		}
-		return Identity{ProcessID: h.processID, Standalone: true}, nil
 	}
-	if err := e.member(h.me, h.setName); err != nil {
+	if err := e.names(h.me, h.setName); err != nil {
 		err.Remote = from
 		return Identity{}, err
 	}
+	if h.setName == "" {
+		return Identity{ProcessID: h.processID, Standalone: true}, nil
+	}
 	return Identity{Me: canonical(h.me), SetName: h.setName, ProcessID: h.processID}, nil
+}
+
+// names checks what a server calls itself and its set. A server without a set's
+// name is a standalone.
+func (e *Expect) names(me, setName string) *messages.WrongHostError {
+	if setName != "" {
+		return e.member(me, setName)
+	}
+	want := e.set()
+	if want == "" {
+		if e.AllowStandalone {
+			return nil
+		}
+		want = "that of a replica set"
+	}
+	return &messages.WrongHostError{Address: e.Address, Field: "setName", Want: want}
 }
 
 // member checks a member's name and its set's. The name comes first: a set's

@@ -126,6 +126,9 @@ func NewDialer(cfg DialerConfig) (*Dialer, error) {
 // DialContext opens a socket to the Dialer's host. It implements
 // options.ContextDialer.
 func (d *Dialer) DialContext(ctx context.Context, network, _ string) (net.Conn, error) {
+	if d.life.Err() != nil {
+		return nil, net.ErrClosed
+	}
 	ctx, cancel := context.WithTimeout(ctx, d.cfg.ConnectTimeout)
 	defer cancel()
 	defer context.AfterFunc(d.life, cancel)()

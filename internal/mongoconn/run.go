@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"time"
 
 	"go.mongodb.org/mongo-driver/v2/bson"
 	"go.mongodb.org/mongo-driver/v2/mongo"
@@ -20,13 +19,19 @@ import (
 //
 // An error of the server is a mongo.CommandError. The end of the attempt's own
 // time matches context.DeadlineExceeded, also where the server noticed it first
-// (50 MaxTimeMSExpired); a MaxTimeMSExpired that does not match is that of the
-// command's own maxTimeMS. A refused login is an *AuthError.
+// (50 MaxTimeMSExpired). The driver says the same of a command that has gone past its
+// own maxTimeMS; OtherHostMayServe tells the two apart. A refused login is an
+// *AuthError.
 func (d *Direct) Run(ctx context.Context, db string, cmd bson.Raw, sess *mongo.Session) (bson.Raw, error) {
 	runCtx := ctx
 	ownLimit := bringsLimit(cmd)
 	if ownLimit {
-		runCtx = undated{ctx}
+		// The driver makes a maxTimeMS of every deadline it sees, and gives a socket
+		// up only for a context that was cancelled.
+		undated, cancel := context.WithCancel(context.WithoutCancel(ctx))
+		defer cancel()
+		defer context.AfterFunc(ctx, cancel)()
+		runCtx = undated
 	}
 	if sess != nil {
 		runCtx = mongo.NewSessionContext(runCtx, sess)
@@ -51,25 +56,35 @@ func (d *Direct) explain(ctx context.Context, err error, ownLimit bool) error {
 	if auth := authError(d.host, err, d.hide); auth != nil {
 		return auth
 	}
-	if errors.Is(err, context.DeadlineExceeded) || errors.Is(err, context.Canceled) {
+	if errors.Is(err, context.Canceled) && ctx.Err() == nil {
+		return calledOffError(fmt.Sprintf("evenkeel: %s: called off with its connection: %v", d.host, err))
+	}
+	if !ownLimit {
 		return err
 	}
-	if ctx.Err() != nil && IsNetwork(err) {
-		// The end of an undated context shows as a closed socket.
-		return fmt.Errorf("%w: %w", ctx.Err(), err)
-	}
 	var cmd mongo.CommandError
-	if !ownLimit && errors.As(err, &cmd) && cmd.IsMaxTimeMSExpiredError() {
-		return fmt.Errorf("%w: %w", context.DeadlineExceeded, err)
+	switch {
+	case errors.As(err, &cmd) && cmd.IsMaxTimeMSExpiredError():
+		return limitError{err}
+	case ctx.Err() != nil && !errors.Is(err, ctx.Err()):
+		// The driver knows of a cancellation only.
+		return fmt.Errorf("%w: %w", ctx.Err(), err)
 	}
 	return err
 }
 
-// undated is a context that ends without having said so before: the driver
-// makes no maxTimeMS of it. When it ends, the driver closes the socket.
-type undated struct{ context.Context }
+// calledOffError is a cancellation that is the driver's own, of a client that
+// is closed or a pool that was cleared. It must not match context.Canceled, which
+// stands for the caller's.
+type calledOffError string
 
-func (undated) Deadline() (time.Time, bool) { return time.Time{}, false }
+func (e calledOffError) Error() string { return string(e) }
+
+// limitError is the end of a maxTimeMS that the command has brought: the server's answer to
+// the query, which another host would give as well.
+type limitError struct{ error }
+
+func (e limitError) Unwrap() error { return e.error }
 
 // bringsLimit reports whether the driver must not add a maxTimeMS to cmd.
 func bringsLimit(cmd bson.Raw) bool {

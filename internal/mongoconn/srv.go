@@ -56,6 +56,10 @@ func parseSeedlist(rest string) (*URI, error) {
 	switch s.name = strings.ToLower(strings.TrimSuffix(s.name, ".")); {
 	case s.name == "":
 		return nil, errors.New("no host")
+	case strings.Contains(s.name, "@"):
+		return nil, errors.New("unescaped @ in user or password: write %40")
+	case strings.ContainsAny(s.name, "%[]\\ \t\r\n"):
+		return nil, fmt.Errorf("%q is no name for a name server", s.name)
 	case strings.Contains(s.name, ","):
 		return nil, errors.New("mongodb+srv takes one name; the hosts behind it are in its SRV records")
 	case strings.Contains(s.name, ":"):
