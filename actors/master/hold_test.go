@@ -1,0 +1,127 @@
+package master
+
+import (
+	"context"
+	"errors"
+	"slices"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"go.mongodb.org/mongo-driver/v2/mongo"
+
+	"github.com/evenkeel/evenkeel/messages"
+)
+
+func TestWritesAreHeldWithoutAPrimaryAndGoOutInOrderWhenThereIsOne(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		wire := &fakeWire{}
+		r := newRig(t, Config{}, wire)
+		r.PrimaryChanged("")
+		if len(r.seen()) != 0 {
+			t.Errorf("events %v with no write waiting", r.seen())
+		}
+		expiring, _ := r.ask(until(insert(0), time.Second))
+		var replies []chan *messages.WriteReply
+		for n := 1; n <= 3; n++ {
+			reply, _ := r.ask(insert(n))
+			replies = append(replies, reply)
+		}
+		rep := r.get(expiring)
+		var late *messages.DeadlineError
+		if rep.Outcome != messages.NotApplied || !errors.Is(rep.Err, messages.ErrNoPrimary) || !errors.Is(rep.Err, messages.ErrDeadline) ||
+			!errors.As(rep.Err, &late) || late.Phase != "held" {
+			t.Errorf("the expired one: %+v", rep)
+		}
+		time.Sleep(time.Second) // In the bubble's time.
+		if s := r.Stat(); s.HeldFor != 2*time.Second || s.Queued != 3 {
+			t.Errorf("stat %+v", s)
+		}
+		r.PrimaryChanged("b:1")
+		for _, reply := range replies {
+			if rep := r.get(reply); rep.Outcome != messages.Applied {
+				t.Errorf("a held one: %+v", rep)
+			}
+		}
+		if got := numbers(wire.sent()); !slices.Equal(got, []int{1, 2, 3}) {
+			t.Errorf("sent %v", got)
+		}
+		events := r.seen()
+		if len(events) != 2 {
+			t.Fatalf("events %v", events)
+		}
+		if e, ok := events[0].(messages.WritesHeld); !ok || e.Waiting != 1 {
+			t.Errorf("first event %v", events[0])
+		}
+		if e, ok := events[1].(messages.WritesResumed); !ok || e.Held != 4 || e.Sent != 3 || e.Expired != 1 || e.After != 2*time.Second {
+			t.Errorf("second event %+v", events[1])
+		}
+	})
+}
+
+func TestWhatQueuesBehindABatchIsHeldWhenThePrimaryGoes(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		wire, gate := blocked(succeed)
+		r := newRig(t, Config{}, wire)
+		first, _ := r.ask(insert(0))
+		synctest.Wait()
+		second, _ := r.ask(insert(1))
+		third, _ := r.ask(insert(2))
+		r.PrimaryChanged("")
+		close(gate)
+		r.get(first)
+		synctest.Wait()
+		if got := len(wire.sent()); got != 1 {
+			t.Fatalf("%d batches went out with no primary", got)
+		}
+		if e, ok := r.seen()[0].(messages.WritesHeld); !ok || e.Waiting != 2 {
+			t.Errorf("event %+v", r.seen()[0])
+		}
+		r.PrimaryChanged("a:1")
+		r.get(second)
+		r.get(third)
+		if e, ok := r.seen()[1].(messages.WritesResumed); !ok || e.Held != 2 || e.Sent != 2 || e.Expired != 0 {
+			t.Errorf("event %+v", r.seen()[1])
+		}
+	})
+}
+
+func TestARefusalThatPassesIsSentAgainBeforeAnythingBehindIt(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		wire := &fakeWire{}
+		wire.serve = func(ctx context.Context, b *batch, a *attempts) result {
+			if len(wire.sent()) <= 3 {
+				try(a, refused, serverError(10107))
+				return result{err: mongo.CommandError{Code: 10107}}
+			}
+			return succeed(ctx, b, a)
+		}
+		r := newRig(t, Config{MaxBatch: 1}, wire)
+		first, _ := r.ask(insert(0))
+		second, _ := r.ask(insert(1))
+		if rep := r.get(first); rep.Outcome != messages.Applied || rep.Attempts != 4 {
+			t.Errorf("first: %+v", rep)
+		}
+		r.get(second)
+		if got := numbers(wire.sent()); !slices.Equal(got, []int{0, 0, 0, 0, 1}) {
+			t.Errorf("sent %v", got)
+		}
+	})
+}
+
+func TestACommandIsNeverSentTwice(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		wire := &fakeWire{serve: func(_ context.Context, _ *batch, a *attempts) result {
+			tryNumbered(a, false, refused, serverError(10107))
+			return result{err: mongo.CommandError{Code: 10107}}
+		}}
+		r := newRig(t, Config{}, wire)
+		reply, _ := r.ask(&messages.Write{Database: "game", Operation: messages.Command{Document: map[string]any{"create": "x"}}})
+		if rep := r.get(reply); rep.Outcome != messages.NotApplied || rep.Attempts != 1 {
+			t.Errorf("reply %+v", rep)
+		}
+		if len(wire.sent()) != 1 {
+			t.Errorf("sent %d times", len(wire.sent()))
+		}
+	})
+}

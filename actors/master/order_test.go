@@ -1,0 +1,350 @@
+package master
+
+import (
+	"context"
+	"errors"
+	"slices"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"go.mongodb.org/mongo-driver/v2/bson"
+	"go.mongodb.org/mongo-driver/v2/mongo"
+	"go.mongodb.org/mongo-driver/v2/mongo/writeconcern"
+
+	"github.com/evenkeel/evenkeel/messages"
+)
+
+func TestWritesOfManySendersAreExecutedInTheOrderOfTheirSends(t *testing.T) {
+	const senders, each = 8, 250
+	wire := &fakeWire{}
+	r := newRig(t, Config{MaxBatch: 7}, wire)
+	var wg, replies sync.WaitGroup
+	replies.Add(senders * each)
+	for s := range senders {
+		wg.Go(func() {
+			for i := range each {
+				r.Submit(insert(s*each+i), func(rep *messages.WriteReply) {
+					if rep.Outcome != messages.Applied || rep.Attempts != 1 || rep.Token.IsZero() {
+						t.Errorf("reply %+v", rep)
+					}
+					replies.Done()
+				})
+			}
+		})
+	}
+	wg.Wait()
+	replies.Wait()
+	last := make([]int, senders)
+	for _, items := range wire.sent() {
+		if len(items) > 7 {
+			t.Fatalf("a batch of %d, above MaxBatch", len(items))
+		}
+	}
+	order := numbers(wire.sent())
+	if len(order) != senders*each {
+		t.Fatalf("%d writes were executed, want %d", len(order), senders*each)
+	}
+	for i := range last {
+		last[i] = -1
+	}
+	for _, n := range order {
+		if n%each <= last[n/each] {
+			t.Fatalf("sender %d: write %d was executed after %d", n/each, n%each, last[n/each])
+		}
+		last[n/each] = n % each
+	}
+}
+
+// blocked is a wire whose first batch waits until it is let go.
+func blocked(then func(ctx context.Context, b *batch, a *attempts) result) (*fakeWire, chan struct{}) {
+	gate := make(chan struct{})
+	wire := &fakeWire{}
+	wire.serve = func(ctx context.Context, b *batch, a *attempts) result {
+		if len(wire.sent()) == 1 {
+			<-gate
+		}
+		return then(ctx, b, a)
+	}
+	return wire, gate
+}
+
+func TestWhatQueuedMeanwhileGoesTogetherAndTheRefusedOneAloneKnowsIt(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		wire, gate := blocked(func(_ context.Context, b *batch, a *attempts) result {
+			try(a, replied, nil)
+			for i, n := range numbers([][]*item{b.items}) {
+				if n == 3 {
+					we := mongo.WriteError{Index: i, Code: 11000, Message: "duplicate"}
+					if len(b.items) == 1 {
+						return result{err: mongo.WriteException{WriteErrors: mongo.WriteErrors{we}}}
+					}
+					return result{err: mongo.BulkWriteException{WriteErrors: []mongo.BulkWriteError{{WriteError: we}}}}
+				}
+			}
+			return result{}
+		})
+		r := newRig(t, Config{}, wire)
+		var replies []chan *messages.WriteReply
+		for n := range 6 {
+			reply, _ := r.ask(insert(n))
+			replies = append(replies, reply)
+			synctest.Wait()
+		}
+		close(gate)
+		for n, reply := range replies {
+			rep := r.get(reply)
+			if n != 3 {
+				if rep.Outcome != messages.Applied || rep.Err != nil || rep.Correlation != n {
+					t.Errorf("write %d: %+v", n, rep)
+				}
+				if id := rep.Result.(*mongo.InsertOneResult).InsertedID; id != int32(n) {
+					t.Errorf("write %d: inserted id %v", n, id)
+				}
+				continue
+			}
+			var ex mongo.WriteException
+			if rep.Outcome != messages.NotApplied || !errors.As(rep.Err, &ex) || ex.WriteErrors[0].Index != 0 || !mongo.IsDuplicateKeyError(rep.Err) {
+				t.Errorf("write 3: %+v", rep)
+			}
+		}
+		var sizes []int
+		for _, items := range wire.sent() {
+			sizes = append(sizes, len(items))
+		}
+		if !slices.Equal(sizes, []int{1, 5, 2}) {
+			t.Errorf("batches of %v, want 1, then 5, then the 2 behind the refused one", sizes)
+		}
+	})
+}
+
+func TestOnlyPlainInsertsOfOneKindGoTogether(t *testing.T) {
+	of := func(w *messages.Write) *item {
+		cmd, _ := plainEncoder{}.Write(w)
+		return &item{Write: newWrite(w, cmd)}
+	}
+	base := of(insert(1))
+	elsewhere := insert(2)
+	elsewhere.Collection = "other"
+	weaker := insert(2)
+	weaker.WriteConcern = writeconcern.W1()
+	alone := of(insert(2))
+	alone.alone = true
+	for _, c := range []struct {
+		name string
+		next *item
+		want bool
+	}{
+		{"another insert", of(insert(2)), true},
+		{"another collection", of(elsewhere), false},
+		{"another write concern", of(weaker), false},
+		{"an update", of(update(nil)), false},
+		{"one that failed in company", alone, false},
+	} {
+		if got := joins(base, c.next); got != c.want {
+			t.Errorf("%s: joins = %v", c.name, got)
+		}
+	}
+}
+
+func TestABatchThatIsRefusedAsAWholeIsSentOneByOne(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		wire, gate := blocked(func(_ context.Context, b *batch, a *attempts) result {
+			ns := numbers([][]*item{b.items})
+			if slices.Contains(ns, 2) {
+				return result{err: errors.New("document 2 is too large")} // The driver sends nothing.
+			}
+			try(a, replied, nil)
+			return result{}
+		})
+		r := newRig(t, Config{}, wire)
+		var replies []chan *messages.WriteReply
+		for n := range 4 {
+			reply, _ := r.ask(insert(n))
+			replies = append(replies, reply)
+			synctest.Wait()
+		}
+		close(gate)
+		for n, reply := range replies {
+			want := messages.Applied
+			if n == 2 {
+				want = messages.NotApplied
+			}
+			if rep := r.get(reply); rep.Outcome != want {
+				t.Errorf("write %d: %+v, want %v", n, rep, want)
+			}
+		}
+		if got := numbers(wire.sent()); !slices.Equal(got, []int{0, 1, 2, 3, 1, 2, 3}) {
+			t.Errorf("sent %v", got)
+		}
+	})
+}
+
+func TestADeadlineInTheQueueKeepsTheWriteFromBeingSent(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		wire, gate := blocked(succeed)
+		r := newRig(t, Config{}, wire)
+		first, _ := r.ask(insert(0))
+		synctest.Wait()
+		second, _ := r.ask(until(insert(1), time.Second))
+		third, _ := r.ask(insert(2))
+		start := time.Now()
+		rep := r.get(second)
+		var late *messages.DeadlineError
+		if rep.Outcome != messages.NotApplied || !errors.As(rep.Err, &late) || late.Phase != "queued" || rep.Attempts != 0 {
+			t.Errorf("reply %+v", rep)
+		}
+		if took := time.Since(start); took != time.Second {
+			t.Errorf("answered after %v", took)
+		}
+		if s := r.Stat(); s.Queued != 1 || s.OnWire != 1 || s.Lanes[0].HeadOfLine != time.Second {
+			t.Errorf("stat %+v", s)
+		}
+		close(gate)
+		r.get(first)
+		r.get(third)
+		if got := numbers(wire.sent()); !slices.Equal(got, []int{0, 2}) {
+			t.Errorf("sent %v, want the late one left out", got)
+		}
+	})
+}
+
+func TestADeadlineOnTheWireIsUnknownAtOnceAndTheBatchGoesOn(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		gate := make(chan struct{})
+		wire := &fakeWire{serve: func(ctx context.Context, b *batch, a *attempts) result {
+			a.start(1, true)
+			<-gate
+			if ctx.Err() != nil {
+				t.Error("the batch was cut short before its longest deadline")
+			}
+			a.end(1, replied, nil)
+			return result{}
+		}}
+		r := rigWithoutPrimary(t, Config{}, wire)
+		short, _ := r.ask(until(insert(0), time.Second))
+		long, _ := r.ask(until(insert(1), time.Minute))
+		r.PrimaryChanged("a:1")
+		rep := r.get(short)
+		if rep.Outcome != messages.Unknown || !errors.Is(rep.Err, messages.ErrUnknownOutcome) || !errors.Is(rep.Err, messages.ErrDeadline) || rep.Attempts != 1 || rep.OrderOpen {
+			t.Errorf("reply %+v", rep)
+		}
+		close(gate)
+		if rep := r.get(long); rep.Outcome != messages.Applied {
+			t.Errorf("the other one: %+v", rep)
+		}
+	})
+}
+
+func TestAWriteTheDriverNeverSentIsNotAppliedAtItsDeadline(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		wire := &fakeWire{serve: func(ctx context.Context, b *batch, a *attempts) result {
+			<-ctx.Done() // Looking for a server, in vain.
+			return result{err: context.DeadlineExceeded}
+		}}
+		r := newRig(t, Config{}, wire)
+		reply, _ := r.ask(until(update(nil), time.Second))
+		rep := r.get(reply)
+		if rep.Outcome != messages.NotApplied || !errors.Is(rep.Err, messages.ErrNoPrimary) || !errors.Is(rep.Err, messages.ErrDeadline) {
+			t.Errorf("reply %+v", rep)
+		}
+	})
+}
+
+func TestAnAskerMayGiveUpAWriteThatWaitsAndOneThatWasSent(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		gate := make(chan struct{})
+		wire := &fakeWire{serve: func(_ context.Context, _ *batch, a *attempts) result {
+			a.start(1, true)
+			<-gate
+			a.end(1, replied, nil)
+			return result{}
+		}}
+		r := newRig(t, Config{}, wire)
+		sent, cancelSent := r.ask(insert(0))
+		synctest.Wait()
+		waiting, cancelWaiting := r.ask(insert(1))
+		cancelWaiting(context.Canceled)
+		cancelSent(context.Canceled)
+		if rep := r.get(waiting); rep.Outcome != messages.NotApplied || !errors.Is(rep.Err, context.Canceled) {
+			t.Errorf("waiting: %+v", rep)
+		}
+		if rep := r.get(sent); rep.Outcome != messages.Unknown || !errors.Is(rep.Err, context.Canceled) {
+			t.Errorf("sent: %+v", rep)
+		}
+		close(gate)
+		synctest.Wait()
+		if got := numbers(wire.sent()); !slices.Equal(got, []int{0}) {
+			t.Errorf("sent %v", got)
+		}
+		cancelSent(nil) // Too late is fine.
+	})
+}
+
+func TestKeysFindTheirLaneAndKeepTheirOrder(t *testing.T) {
+	wires := map[int]*fakeWire{}
+	var mu sync.Mutex
+	system := newSystem()
+	m, err := New(system, Config{Encoder: plainEncoder{}, WriteLanes: 4})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer m.Close()
+	_ = m.attach(func() wire {
+		mu.Lock()
+		defer mu.Unlock()
+		w := &fakeWire{}
+		wires[len(wires)] = w
+		return w
+	})
+	m.PrimaryChanged("a:1")
+	var replies sync.WaitGroup
+	keys := []string{"ann", "bob", "cid", "dan", "eve", "fay"}
+	for n := range 300 {
+		w := insert(n)
+		w.Key = keys[n%len(keys)]
+		replies.Add(1)
+		m.Submit(w, func(*messages.WriteReply) { replies.Done() })
+	}
+	replies.Wait()
+	if len(wires) < 2 {
+		t.Fatalf("%d lanes were used by %d keys", len(wires), len(keys))
+	}
+	for _, w := range wires {
+		last := map[string]int{}
+		for _, items := range w.sent() {
+			for _, it := range items {
+				n := int(it.Cmd.ID.AsInt64()) + 1
+				if n <= last[it.Key] {
+					t.Fatalf("key %s: %d after %d", it.Key, n, last[it.Key])
+				}
+				last[it.Key] = n
+			}
+		}
+		for key := range last {
+			if m.lane(key).wire != wire(w) {
+				t.Errorf("key %s was in two lanes", key)
+			}
+		}
+	}
+}
+
+func TestARefusedInsertManyTellsWhichDocumentsAreIn(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		wire := &fakeWire{serve: func(_ context.Context, _ *batch, a *attempts) result {
+			try(a, replied, nil)
+			return result{
+				value: &mongo.InsertManyResult{InsertedIDs: []any{1}, Acknowledged: true},
+				err:   mongo.BulkWriteException{WriteErrors: []mongo.BulkWriteError{{WriteError: mongo.WriteError{Index: 1, Code: 11000}}}},
+			}
+		}}
+		r := newRig(t, Config{}, wire)
+		reply, _ := r.ask(&messages.Write{Database: "game", Collection: "log", Operation: messages.InsertMany{
+			Documents: []bson.D{{{Key: "_id", Value: 1}}, {{Key: "_id", Value: 1}}, {{Key: "_id", Value: 3}}}}})
+		rep := r.get(reply)
+		if rep.Outcome != messages.Partial || !mongo.IsDuplicateKeyError(rep.Err) || len(rep.Result.(*mongo.InsertManyResult).InsertedIDs) != 1 {
+			t.Errorf("reply %+v", rep)
+		}
+	})
+}
