@@ -5,6 +5,8 @@ import (
 	"sync"
 
 	"go.mongodb.org/mongo-driver/v2/event"
+
+	"github.com/evenkeel/evenkeel/internal/mongoconn"
 )
 
 // state is what is known of one attempt: one time that the driver put an
@@ -61,47 +63,20 @@ type attempts struct {
 	revoked bool
 }
 
-type attemptsKey struct{}
+var _ mongoconn.Recorder = (*attempts)(nil)
 
-func withAttempts(ctx context.Context, a *attempts) context.Context {
-	return context.WithValue(ctx, attemptsKey{}, a)
+// Started is called by the driver.
+func (a *attempts) Started(e *event.CommandStartedEvent) {
+	_, err := e.Command.LookupErr("txnNumber")
+	a.start(e.RequestID, err == nil)
 }
 
-// Monitor returns the command monitor that the master needs on the client it writes over;
-// next, which may be nil, sees everything too. The driver gives its callbacks the
-// context of the operation, and the record of the operation's attempts is in
-// there.
-func Monitor(next *event.CommandMonitor) *event.CommandMonitor {
-	if next == nil {
-		next = &event.CommandMonitor{}
-	}
-	return &event.CommandMonitor{
-		Started: func(ctx context.Context, e *event.CommandStartedEvent) {
-			if a, ok := ctx.Value(attemptsKey{}).(*attempts); ok {
-				_, err := e.Command.LookupErr("txnNumber")
-				a.start(e.RequestID, err == nil)
-			}
-			if next.Started != nil {
-				next.Started(ctx, e)
-			}
-		},
-		Succeeded: func(ctx context.Context, e *event.CommandSucceededEvent) {
-			if a, ok := ctx.Value(attemptsKey{}).(*attempts); ok {
-				a.end(e.RequestID, replied, nil)
-			}
-			if next.Succeeded != nil {
-				next.Succeeded(ctx, e)
-			}
-		},
-		Failed: func(ctx context.Context, e *event.CommandFailedEvent) {
-			if a, ok := ctx.Value(attemptsKey{}).(*attempts); ok {
-				a.end(e.RequestID, judgeFailure(a.shape, e.Failure), e.Failure)
-			}
-			if next.Failed != nil {
-				next.Failed(ctx, e)
-			}
-		},
-	}
+// Succeeded is called by the driver.
+func (a *attempts) Succeeded(e *event.CommandSucceededEvent) { a.end(e.RequestID, replied, nil) }
+
+// Failed is called by the driver.
+func (a *attempts) Failed(e *event.CommandFailedEvent) {
+	a.end(e.RequestID, judgeFailure(a.shape, e.Failure), e.Failure)
 }
 
 // start records an attempt. The driver calls this in the operation's own goroutine

@@ -12,6 +12,7 @@ import (
 	"go.mongodb.org/mongo-driver/v2/mongo/writeconcern"
 
 	"github.com/evenkeel/evenkeel/internal/command"
+	"github.com/evenkeel/evenkeel/internal/mongoconn"
 	"github.com/evenkeel/evenkeel/messages"
 )
 
@@ -86,7 +87,7 @@ func take(queue *list.List, maxDocs, maxBytes int) *batch {
 	b.wire, endWire = context.WithDeadline(b.life, latest.Add(-reserve(latest.Sub(b.began), first.settleable())))
 	b.cancel = func() { endWire(); endLife() }
 	b.attempts = &attempts{shape: b.shape(), cancel: endWire, single: first.Cmd.Class == command.Other}
-	b.wire = withAttempts(b.wire, b.attempts)
+	b.wire = mongoconn.WithRecorder(b.wire, b.attempts)
 	return b
 }
 

@@ -95,7 +95,7 @@ func (m *Master) Close() {
 		for _, l := range m.lanes {
 			l.close()
 		}
-		m.process.close()
+		m.door.Close()
 	})
 }
 

@@ -18,25 +18,20 @@ import (
 
 	"github.com/asynkron/protoactor-go/actor"
 	"github.com/rs/zerolog"
-	"go.mongodb.org/mongo-driver/v2/mongo"
 
 	"github.com/evenkeel/evenkeel/internal/command"
+	"github.com/evenkeel/evenkeel/internal/door"
+	"github.com/evenkeel/evenkeel/internal/mongoconn"
 	"github.com/evenkeel/evenkeel/internal/request"
 	"github.com/evenkeel/evenkeel/messages"
 )
-
-// Conn is the connection to the set that the master writes over. Its client
-// retries writes, knows the whole set, and has Monitor in its command monitor.
-type Conn interface {
-	Client() *mongo.Client
-}
 
 // Master is the ordered queue, or queues, of writes. Its methods are safe for
 // concurrent use.
 type Master struct {
 	cfg       Config
 	system    *actor.ActorSystem
-	process   *process
+	door      *door.Door
 	admission *admission
 	hold      hold
 	lanes     []*lane
@@ -72,28 +67,26 @@ func New(system *actor.ActorSystem, cfg Config) (*Master, error) {
 	for i := range cfg.WriteLanes {
 		m.lanes = append(m.lanes, newLane(m, i))
 	}
-	p := &process{m: m, watchers: map[string]*actor.PID{}}
-	for {
-		pid, fresh := system.ProcessRegistry.Add(p, "evenkeel-master-"+system.ProcessRegistry.NextId())
-		if fresh {
-			p.pid = pid
-			break
+	m.door = door.Open(system, "evenkeel-master-", func(message any, sender *actor.PID) bool {
+		w, ok := message.(*messages.Write)
+		if ok {
+			m.receive(w, sender)
 		}
-	}
-	m.process = p
+		return ok
+	})
 	return m, nil
 }
 
 // PID is where the game's actors send their Writes. It admits in the sender's
 // goroutine and never blocks.
-func (m *Master) PID() *actor.PID { return m.process.pid }
+func (m *Master) PID() *actor.PID { return m.door.PID() }
 
-// Attach gives the master its connection; whoever opened it closes it, after
-// Close. A second connection is refused: the lanes' sessions belong to the first
-// one's client, and what may still be in flight there is fenced by nothing
-// else.
-func (m *Master) Attach(conn Conn) error {
-	return m.attach(func() wire { return newSessionWire(conn.Client()) })
+// Attach gives the master the set-aware client that it writes over; whoever
+// opened it closes it, after Close. A second one is refused: the lanes' sessions
+// belong to the first one's client, and what may still be in flight there is
+// fenced by nothing else.
+func (m *Master) Attach(set *mongoconn.Set) error {
+	return m.attach(func() wire { return newSessionWire(set.Client()) })
 }
 
 // attach gives every lane a way to make its wire, which it does when it first

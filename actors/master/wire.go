@@ -15,6 +15,7 @@ import (
 	"go.mongodb.org/mongo-driver/v2/mongo/writeconcern"
 
 	"github.com/evenkeel/evenkeel/internal/command"
+	"github.com/evenkeel/evenkeel/internal/mongoconn"
 	"github.com/evenkeel/evenkeel/messages"
 )
 
@@ -184,7 +185,7 @@ func (w *sessionWire) fence(ctx context.Context, ns namespace) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	record := &attempts{shape: one, cancel: cancel}
-	ctx, err := w.within(withAttempts(ctx, record))
+	ctx, err := w.within(mongoconn.WithRecorder(ctx, record))
 	if err != nil {
 		return err
 	}

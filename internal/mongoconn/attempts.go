@@ -51,13 +51,28 @@ type Attempts struct {
 	list []Attempt
 }
 
-type attemptsKey struct{}
+// Recorder is told of every try of the operations that run with its context. It is
+// called in the operation's own goroutine. Started is called before anything is
+// written: an attempt whose operation's context is cancelled there is not sent.
+type Recorder interface {
+	Started(*event.CommandStartedEvent)
+	Succeeded(*event.CommandSucceededEvent)
+	Failed(*event.CommandFailedEvent)
+}
+
+type recorderKey struct{}
+
+// WithRecorder returns a context whose operations, on a client of OpenSet, are
+// told to the Recorder.
+func WithRecorder(ctx context.Context, r Recorder) context.Context {
+	return context.WithValue(ctx, recorderKey{}, r)
+}
 
 // WithAttempts returns a context whose operations, on a client of OpenSet, are
 // recorded in the Attempts.
 func WithAttempts(ctx context.Context) (context.Context, *Attempts) {
 	a := new(Attempts)
-	return context.WithValue(ctx, attemptsKey{}, a), a
+	return WithRecorder(ctx, a), a
 }
 
 // List returns the attempts so far, the oldest first.
@@ -91,30 +106,45 @@ func (a *Attempts) finish(requestID int64, set func(*Attempt)) {
 	}
 }
 
-// attemptsMonitor records into the Attempts of each operation's context, which
-// the driver hands through.
+// Started records the beginning of an attempt.
+func (a *Attempts) Started(e *event.CommandStartedEvent) {
+	// A connection's name is its host with a number: "host:port[-7]".
+	host, _, _ := strings.Cut(e.ConnectionID, "[-")
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.list = append(a.list, Attempt{Command: e.CommandName, RequestID: e.RequestID, Host: host})
+}
+
+// Succeeded records the reply to an attempt.
+func (a *Attempts) Succeeded(e *event.CommandSucceededEvent) {
+	var reply bson.Raw
+	if reportsErrors(e.Reply) {
+		reply = slices.Clone(e.Reply)
+	}
+	a.finish(e.RequestID, func(t *Attempt) { t.State, t.Reply = Succeeded, reply })
+}
+
+// Failed records why an attempt failed.
+func (a *Attempts) Failed(e *event.CommandFailedEvent) {
+	a.finish(e.RequestID, func(t *Attempt) { t.State, t.Err, t.NotSent = Failed, e.Failure, notSent(e.Failure) })
+}
+
+// attemptsMonitor tells the Recorder of each operation's context, which the
+// driver hands through.
 var attemptsMonitor = &event.CommandMonitor{
 	Started: func(ctx context.Context, e *event.CommandStartedEvent) {
-		if a, ok := ctx.Value(attemptsKey{}).(*Attempts); ok {
-			// A connection's name is its host with a number: "host:port[-7]".
-			host, _, _ := strings.Cut(e.ConnectionID, "[-")
-			a.mu.Lock()
-			a.list = append(a.list, Attempt{Command: e.CommandName, RequestID: e.RequestID, Host: host})
-			a.mu.Unlock()
+		if r, ok := ctx.Value(recorderKey{}).(Recorder); ok {
+			r.Started(e)
 		}
 	},
 	Succeeded: func(ctx context.Context, e *event.CommandSucceededEvent) {
-		if a, ok := ctx.Value(attemptsKey{}).(*Attempts); ok {
-			var reply bson.Raw
-			if reportsErrors(e.Reply) {
-				reply = slices.Clone(e.Reply)
-			}
-			a.finish(e.RequestID, func(t *Attempt) { t.State, t.Reply = Succeeded, reply })
+		if r, ok := ctx.Value(recorderKey{}).(Recorder); ok {
+			r.Succeeded(e)
 		}
 	},
 	Failed: func(ctx context.Context, e *event.CommandFailedEvent) {
-		if a, ok := ctx.Value(attemptsKey{}).(*Attempts); ok {
-			a.finish(e.RequestID, func(t *Attempt) { t.State, t.Err, t.NotSent = Failed, e.Failure, notSent(e.Failure) })
+		if r, ok := ctx.Value(recorderKey{}).(Recorder); ok {
+			r.Failed(e)
 		}
 	},
 }
