@@ -1,0 +1,97 @@
+package repl
+
+import (
+	"time"
+)
+
+// announce works out what hello says, and wakes those that wait for it to say
+// something else. The caller must hold p.mu.
+func (p *process) announce() {
+	next := &Status{Role: p.role, ProcessID: p.self, WritablePrimary: p.standalone || p.role == Primary && p.writable}
+	if cfg := p.disk.cfg; cfg != nil && !p.standalone {
+		next.SetName, next.SetVersion, next.Term = cfg.name, cfg.version, p.disk.term
+		for _, m := range cfg.members {
+			switch {
+			case m.Hidden:
+			case m.Priority > 0:
+				next.Hosts = append(next.Hosts, m.Host)
+			default:
+				next.Passives = append(next.Passives, m.Host)
+			}
+		}
+		if me := cfg.find(p.id); me != nil {
+			next.Me, next.Hidden, next.Passive, next.Tags = me.Host, me.Hidden, me.Priority == 0, me.Tags
+		}
+		next.Primary = cfg.host(p.primary)
+		if p.role == Primary {
+			next.ElectionID = electionID(p.disk.term)
+		}
+	}
+	last := p.shown.Load()
+	if last == nil {
+		p.shown.Store(next)
+		return
+	}
+	next.TopologyCounter = last.TopologyCounter
+	if same := sameHello(last, next); !same {
+		next.TopologyCounter++
+		p.shown.Store(next)
+		close(p.changed)
+		p.changed = make(chan struct{})
+	} else if last.Term != next.Term {
+		p.shown.Store(next)
+	}
+}
+
+// sameHello says that hello shows the same of both.
+func sameHello(a, b *Status) bool {
+	return a.Role == b.Role && a.WritablePrimary == b.WritablePrimary && a.Primary == b.Primary &&
+		a.SetName == b.SetName && a.SetVersion == b.SetVersion && a.Me == b.Me && a.ElectionID == b.ElectionID
+}
+
+// Status implements Node.
+func (p *process) Status() Status {
+	st := *p.shown.Load()
+	if p.standalone {
+		return st
+	}
+	v := p.seen.Load()
+	st.LastApplied, st.LastAppliedWall = v.now.op, v.now.wall
+	st.MajorityCommitted, st.MajorityCommittedAt = v.committed.op, v.committed.wall
+	return st
+}
+
+// StatusChanged implements Node.
+func (p *process) StatusChanged() <-chan struct{} {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.changed
+}
+
+// MembersStatus implements Node.
+func (p *process) MembersStatus() []MemberStatus {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	cfg := p.disk.cfg
+	if cfg == nil || p.standalone {
+		return nil
+	}
+	now := time.Now()
+	list := make([]MemberStatus, 0, len(cfg.members))
+	for _, m := range cfg.members {
+		if m.ID == p.id {
+			top := p.disk.hist.now()
+			list = append(list, MemberStatus{
+				ID: m.ID, Host: m.Host, Role: p.role, Health: true, OpTime: top.op, OpTimeAt: top.wall,
+				Self: true, SyncFrom: cfg.host(p.source),
+			})
+			continue
+		}
+		one := MemberStatus{ID: m.ID, Host: m.Host, Role: Down}
+		if q := p.peers[m.ID]; p.healthy(q, now) {
+			one.Role, one.Health, one.OpTime, one.OpTimeAt, one.SyncFrom = q.role, true, q.top, q.topWall, cfg.host(q.source)
+		}
+		list = append(list, one)
+	}
+	return list
+}

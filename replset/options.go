@@ -1,0 +1,105 @@
+package replset
+
+import (
+	"fmt"
+	"time"
+
+	"github.com/evenkeel/evenkeel/replset/internal/repl"
+)
+
+// What Options leave open.
+const (
+	DefaultMembers         = 3
+	DefaultName            = "rs0"
+	DefaultElectionTimeout = repl.DefaultElectionTimeout
+)
+
+// MaxMembers is how many members a set can have: the server's limit for voting
+// ones.
+const MaxMembers = 7
+
+// Options say what set to start. The zero value is one of three members.
+type Options struct {
+	// Members is how many members the set has, 1 to MaxMembers. Defaults to
+	// DefaultMembers.
+	Members int
+	// Name is the set's name. Defaults to DefaultName.
+	Name string
+	// ElectionTimeout is how long a primary may give no sign of life before the
+	// others replace it, and how long one without a majority stays primary.
+	// Heartbeats are ten times as frequent. Defaults to DefaultElectionTimeout.
+	ElectionTimeout time.Duration
+	// TLS is whether clients must use TLS, and show a certificate. Defaults to
+	// TLSOff. Clients take their side of it from Set.ClientTLS.
+	TLS TLSMode
+	// Users may log in with SCRAM-SHA-256 and do everything. With any, nothing but
+	// hello and its like works without a login, and Set.URI logs in the first one.
+	Users []User
+	// Priority is the priority of members that have another one than 1, by index:
+	// the higher one takes the primary's role over, 0 never becomes primary.
+	Priority map[int]float64
+	// Hidden are the members, by index, that clients do not learn of; their
+	// priority is 0.
+	Hidden map[int]bool
+	// Tags are the members' tags, by index.
+	Tags map[int]map[string]string
+	// Standalone starts a single server that is no replica set.
+	Standalone bool
+}
+
+// User may log in to a set.
+type User struct{ Name, Password string }
+
+func (o *Options) complete() error {
+	if o.Members == 0 {
+		o.Members = DefaultMembers
+		if o.Standalone {
+			o.Members = 1
+		}
+	}
+	if o.Name == "" {
+		o.Name = DefaultName
+	}
+	if o.ElectionTimeout == 0 {
+		o.ElectionTimeout = DefaultElectionTimeout
+	}
+	switch {
+	case o.Members < 1 || o.Members > MaxMembers:
+		return fmt.Errorf("replset: Options.Members is %d, must be 1 to %d", o.Members, MaxMembers)
+	case o.Standalone && o.Members != 1:
+		return fmt.Errorf("replset: Options.Members is %d, but Options.Standalone makes a single server", o.Members)
+	case o.ElectionTimeout < 0:
+		return fmt.Errorf("replset: Options.ElectionTimeout is %v, must not be negative", o.ElectionTimeout)
+	case o.TLS < TLSOff || o.TLS > TLSMutual:
+		return fmt.Errorf("replset: Options.TLS is %d, must be TLSOff, TLSServer or TLSMutual", o.TLS)
+	}
+	electable := false
+	for i := range o.Members {
+		switch p := o.priority(i); {
+		case p < 0 || p > 1000:
+			return fmt.Errorf("replset: Options.Priority[%d] is %v, must be 0 to 1000", i, p)
+		case p > 0:
+			electable = true
+		}
+	}
+	if !electable {
+		return fmt.Errorf("replset: Options.Priority and Options.Hidden leave no member of %d that may become primary", o.Members)
+	}
+	return nil
+}
+
+func (o *Options) priority(i int) float64 {
+	if o.Hidden[i] {
+		return 0
+	}
+	if p, ok := o.Priority[i]; ok {
+		return p
+	}
+	return 1
+}
+
+func (o *Options) member(i int, host string) repl.MemberConfig {
+	return repl.MemberConfig{
+		ID: int32(i), Host: host, Priority: o.priority(i), Votes: 1, Hidden: o.Hidden[i], Tags: o.Tags[i],
+	}
+}
