@@ -1,4 +1,3 @@
-// Package router chooses a live host for every read.
 package router
 
 import (

@@ -1,0 +1,104 @@
+package router
+
+import (
+	"sync"
+	"time"
+
+	"github.com/evenkeel/evenkeel/messages"
+)
+
+// startGrace is how long after the start missing hosts are no news: they connect
+// one after the other.
+const startGrace = time.Second
+
+// degraded tells when reads cannot go where they should, and when they can again.
+type degraded struct {
+	router *Router
+	since  time.Time
+
+	mu      sync.Mutex
+	reason  string      // mu; "" while nothing is wrong
+	from    time.Time   // mu; when the present degradation began
+	grace   *time.Timer // mu
+	stopped bool        // mu
+}
+
+// review compares what is live with what reads want, after a host joined or left.
+func (d *degraded) review() {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.stopped {
+		return
+	}
+	if rest := startGrace - time.Since(d.since); rest > 0 {
+		if d.grace == nil {
+			d.grace = time.AfterFunc(rest, d.review)
+		}
+		return
+	}
+	d.tell(d.assess())
+}
+
+// fell notes that a read was served by a fallback. It costs a lock only, as long as that
+// is known already.
+func (d *degraded) fell() {
+	d.mu.Lock()
+	known := d.reason != "" || d.grace != nil
+	d.mu.Unlock()
+	if !known {
+		d.review()
+	}
+}
+
+// assess names what is wrong. The app's own setting of where to read from decides.
+func (d *degraded) assess() string {
+	primaries, secondaries := d.router.balancer.Counts()
+	cfg := d.router.cfg
+	if primaries+secondaries == 0 {
+		return "no host is live: reads wait"
+	}
+	switch cfg.From {
+	case messages.FromSecondaries, messages.FromSecondariesOnly:
+		switch {
+		case secondaries > 0:
+		case cfg.From == messages.FromSecondariesOnly || cfg.NoPrimaryFallback:
+			return "no secondary is live: reads wait"
+		default:
+			return "no secondary is live: reads go to the primary"
+		}
+	case messages.FromPrimary:
+		if primaries == 0 {
+			return "no primary is live: reads wait"
+		}
+	case messages.FromPrimaryPreferred:
+		if primaries == 0 {
+			return "no primary is live: reads go to secondaries"
+		}
+	}
+	return ""
+}
+
+// tell emits an event when the reason has changed. d.mu must be held.
+func (d *degraded) tell(reason string) {
+	if reason == d.reason {
+		return
+	}
+	if d.reason == "" {
+		d.from = time.Now()
+	}
+	d.reason = reason
+	if reason == "" {
+		d.router.cfg.Emit(messages.ReadsRestored{After: time.Since(d.from)})
+		return
+	}
+	d.router.cfg.Emit(messages.ReadsDegraded{Reason: reason})
+}
+
+func (d *degraded) stop() {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.stopped = true
+	if d.grace != nil {
+		d.grace.Stop()
+	}
+}

@@ -1,0 +1,93 @@
+package slave
+
+import (
+	"sync"
+	"time"
+)
+
+// health watches what reads see of a host, whatever its heartbeats say. A host
+// that gives no reply at all for a time while several reads wait for it hangs; while
+// fewer wait it is suspected, since one slow query alone is no news.
+type health struct {
+	reads int
+	after time.Duration
+	hung  func(suspect bool) // called from a timer's goroutine
+
+	mu      sync.Mutex
+	flying  int         // mu
+	reply   time.Time   // mu; the latest reply, or when flying left zero
+	reached time.Time   // mu; when flying last reached reads
+	timer   *time.Timer // mu; armed while flying > 0
+	told    time.Time   // mu; the reply time that a suspicion was last told for
+	stopped bool        // mu
+}
+
+func newHealth(reads int, after time.Duration, hung func(suspect bool)) *health {
+	return &health{reads: reads, after: after, hung: hung}
+}
+
+// sent counts a read that goes on the wire.
+func (h *health) sent(now time.Time) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.flying++
+	if h.flying == 1 {
+		h.reply = now
+	}
+	if h.flying == h.reads {
+		h.reached = now
+	}
+	if h.timer == nil && !h.stopped {
+		h.timer = time.AfterFunc(h.after, h.look)
+	}
+}
+
+// answered counts a read that came back, with a reply (an error of the server's is
+// one) or without.
+func (h *health) answered(now time.Time, reply bool) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.flying--
+	if reply {
+		h.reply = now
+	}
+}
+
+// look runs while reads are on the wire. It is late by a quarter of the limit at
+// most.
+func (h *health) look() {
+	now := time.Now()
+	h.mu.Lock()
+	if h.stopped || h.flying <= 0 {
+		h.timer = nil
+		h.mu.Unlock()
+		return
+	}
+	silent := now.Sub(h.reply)
+	many := h.flying >= h.reads && now.Sub(h.reached) >= h.after && silent >= h.after
+	few := !many && silent >= h.after && h.told != h.reply
+	if few {
+		h.told = h.reply // Once for each silence.
+	}
+	h.timer = time.AfterFunc(max(h.after-silent, h.after/4), h.look)
+	h.mu.Unlock()
+	if many || few {
+		h.hung(!many)
+	}
+}
+
+// reset starts anew after an ejection.
+func (h *health) reset() {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.reply, h.reached = time.Now(), time.Now()
+}
+
+func (h *health) stop() {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.stopped = true
+	if h.timer != nil {
+		h.timer.Stop()
+	}
+}

@@ -1,0 +1,167 @@
+package supervisor
+
+import (
+	"context"
+	"errors"
+	"runtime/debug"
+	"sync/atomic"
+	"time"
+
+	"github.com/asynkron/protoactor-go/actor"
+	"github.com/rs/zerolog"
+
+	"github.com/evenkeel/evenkeel/messages"
+)
+
+const (
+	// panicBurst panics of one child within panicWindow are restarted at once; more
+	// are a defect that a restart does not mend, and are restarted after panicPause.
+	panicBurst  = 10
+	panicWindow = time.Second
+	panicPause  = 500 * time.Millisecond
+)
+
+// Supervisor is the actor above all others of an app. It restarts any child that
+// fails, at once and without end: no host is given up. What a child needs to wait for, its
+// next incarnation waits for itself, alive and answering.
+type Supervisor struct {
+	system   *actor.ActorSystem
+	hub      *Hub
+	log      zerolog.Logger
+	pid      *actor.PID
+	stopped  chan struct{}
+	restarts atomic.Int64
+}
+
+// reporter is a failure that says which events tell of it.
+type reporter interface {
+	error
+	Events() []messages.Event
+}
+
+type spawn struct {
+	name  string
+	props *actor.Props
+	done  chan<- error
+}
+
+// Start spawns the supervisor. Its name starts with "evenkeel".
+func Start(system *actor.ActorSystem, hub *Hub, log zerolog.Logger) (*Supervisor, error) {
+	s := &Supervisor{system: system, hub: hub, log: log, stopped: make(chan struct{})}
+	props := actor.PropsFromProducer(func() actor.Actor { return (*root)(s) },
+		actor.WithSupervisor((*strategy)(s)), actor.WithReceiverMiddleware(contain(log)))
+	for {
+		pid, err := system.Root.SpawnNamed(props, "evenkeel-"+system.ProcessRegistry.NextId())
+		if errors.Is(err, actor.ErrNameExists) {
+			continue // Another app's in the same system.
+		}
+		if err != nil {
+			return nil, err
+		}
+		s.pid = pid
+		return s, nil
+	}
+}
+
+// PID is the supervisor's.
+func (s *Supervisor) PID() *actor.PID { return s.pid }
+
+// Restarts is how often any child was restarted.
+func (s *Supervisor) Restarts() int64 { return s.restarts.Load() }
+
+// Spawn starts a child under that name.
+func (s *Supervisor) Spawn(name string, props *actor.Props) error {
+	done := make(chan error, 1)
+	s.system.Root.Send(s.pid, &spawn{name: name, props: props, done: done})
+	select {
+	case err := <-done:
+		return err
+	case <-s.stopped:
+		return messages.ErrStopped
+	}
+}
+
+// Stop stops the supervisor and its children, and waits until they have stopped or
+// ctx ends.
+func (s *Supervisor) Stop(ctx context.Context) error {
+	s.system.Root.Stop(s.pid)
+	select {
+	case <-s.stopped:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+// Stopped is closed when the supervisor and all its children have stopped.
+func (s *Supervisor) Stopped() <-chan struct{} { return s.stopped }
+
+// root is the supervisor's actor.
+type root Supervisor
+
+// Receive never blocks.
+func (r *root) Receive(ctx actor.Context) {
+	switch msg := ctx.Message().(type) {
+	case *spawn:
+		_, err := ctx.SpawnNamed(msg.props, msg.name)
+		msg.done <- err
+	case *actor.Stopped:
+		close(r.stopped)
+	}
+}
+
+// strategy restarts every child that fails.
+type strategy Supervisor
+
+// HandleFailure implements actor.SupervisorStrategy. It is called in the
+// supervisor's goroutine.
+func (s *strategy) HandleFailure(_ *actor.ActorSystem, sup actor.Supervisor, child *actor.PID, rs *actor.RestartStatistics, reason, _ any) {
+	s.restarts.Add(1)
+	if r, ok := reason.(reporter); ok {
+		events := r.Events()
+		for _, e := range events {
+			s.hub.Publish(e)
+		}
+		if len(events) == 0 {
+			s.log.Debug().Str("child", child.Id).Err(r).Msg("restarting, for the same reason as before")
+		}
+		sup.RestartChildren(child)
+		return
+	}
+	err := asError(reason)
+	line := s.log.Error().Str("child", child.Id).Err(err)
+	var p *messages.PanicError
+	if errors.As(err, &p) {
+		line = line.Bytes("stack", p.Stack)
+	}
+	line.Msg("an actor panicked; it is restarted")
+	rs.Fail()
+	if rs.NumberOfFailures(panicWindow) > panicBurst {
+		rs.Reset()
+		time.AfterFunc(panicPause, func() { sup.RestartChildren(child) })
+		return
+	}
+	sup.RestartChildren(child)
+}
+
+func asError(reason any) error {
+	if err, ok := reason.(error); ok {
+		return err
+	}
+	return &messages.PanicError{Value: reason}
+}
+
+// contain keeps a panic of the supervisor's own from reaching the framework, whose
+// strategy for a root actor gives up after ten.
+func contain(log zerolog.Logger) actor.ReceiverMiddleware {
+	return func(next actor.ReceiverFunc) actor.ReceiverFunc {
+		return func(ctx actor.ReceiverContext, env *actor.MessageEnvelope) {
+			defer func() {
+				if v := recover(); v != nil {
+					log.Error().Interface("panic", v).Bytes("stack", debug.Stack()).Msg("panic in the supervisor")
+				}
+			}()
+			next(ctx, env)
+		}
+	}
+}

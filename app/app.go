@@ -1,0 +1,416 @@
+package app
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/asynkron/protoactor-go/actor"
+	"github.com/rs/zerolog"
+	"go.mongodb.org/mongo-driver/v2/bson"
+	"go.mongodb.org/mongo-driver/v2/mongo"
+	"go.mongodb.org/mongo-driver/v2/mongo/options"
+	"go.mongodb.org/mongo-driver/v2/mongo/readpref"
+
+	"github.com/evenkeel/evenkeel/actors/master"
+	"github.com/evenkeel/evenkeel/actors/router"
+	"github.com/evenkeel/evenkeel/actors/slave"
+	"github.com/evenkeel/evenkeel/actors/supervisor"
+	"github.com/evenkeel/evenkeel/internal/command"
+	"github.com/evenkeel/evenkeel/internal/mongoconn"
+	"github.com/evenkeel/evenkeel/messages"
+)
+
+// App is evenkeel, running. Its methods are safe for concurrent use.
+type App struct {
+	cfg    Config
+	system *actor.ActorSystem
+	own    bool // the actor system is the app's
+	hub    *supervisor.Hub
+	super  *supervisor.Supervisor
+	router *router.Router
+	master *master.Master
+	bson   *options.BSONOptions
+	reg    *bson.Registry
+	claims *slave.Claims
+	name   *mongoconn.SetName
+	found  chan struct{} // closed when the hosts are known
+
+	mu      sync.Mutex
+	hosts   []*slave.Host  // mu
+	set     *mongoconn.Set // mu; the master's client
+	primary string         // mu
+	conns   []interface{ Closed() <-chan struct{} }
+
+	resolving  context.CancelFunc
+	background sync.WaitGroup
+	stopping   atomic.Bool
+	stopOnce   sync.Once
+	stopErr    error
+	stopped    chan struct{}
+}
+
+// Start starts an app. It does not wait for any host: the app starts, and lives,
+// with any of them down, the name server of a mongodb+srv URI included. Its error is a
+// *ConfigError that says what can never work. The app runs until Stop or
+// StopAndCancel, or until ctx ends, which is the same as StopAndCancel.
+func Start(ctx context.Context, cfg Config) (*App, error) {
+	if err := cfg.validate(); err != nil {
+		return nil, err
+	}
+	uri, err := mongoconn.ParseURI(cfg.URI)
+	if err != nil {
+		var ue *mongoconn.URIError
+		if errors.As(err, &ue) {
+			return nil, &ConfigError{"URI", ue.Reason}
+		}
+		return nil, &ConfigError{"URI", err.Error()}
+	}
+	if err := checkHosts(uri, cfg.Aliases); err != nil {
+		return nil, err
+	}
+	from := cfg.From
+	if from == messages.FromDefault && uri.HasReadPreference {
+		if from, err = fromReadPreference(uri.Options.ReadPreference); err != nil {
+			return nil, err
+		}
+	}
+	probe := *uri.Options
+	if err := cfg.apply(&probe); err != nil {
+		return nil, err
+	}
+	if wc := probe.WriteConcern; wc != nil && !wc.Acknowledged() {
+		return nil, &ConfigError{"URI", "w=0 would leave no outcome to tell; use w=1 or more, or w=majority"}
+	}
+
+	a := &App{
+		cfg: cfg, system: cfg.System, hub: supervisor.NewHub(cfg.EventBuffer), bson: probe.BSONOptions, reg: probe.Registry,
+		claims: slave.NewClaims(), name: new(mongoconn.SetName), found: make(chan struct{}), stopped: make(chan struct{}),
+	}
+	if a.system == nil {
+		a.own = true
+		a.system = actor.NewActorSystem(
+			actor.WithLoggerFactory(func(*actor.ActorSystem) *slog.Logger {
+				return slog.New(zerolog.NewSlogHandler(cfg.Logger.Level(max(cfg.Logger.GetLevel(), zerolog.WarnLevel))))
+			}),
+			// The throttle's goroutine outlives a dead letter by this long.
+			actor.WithDeadLetterThrottleInterval(10*time.Millisecond))
+	}
+	enc := &command.Encoder{Registry: a.reg, BSON: a.bson}
+	if a.router, err = router.New(a.system, router.Config{
+		Encoder: enc, Policy: cfg.Policy, SlowStart: cfg.SlowStart, From: from,
+		NoPrimaryFallback: cfg.NoPrimaryFallback, ReadQueue: cfg.ReadQueue, ReadTimeout: cfg.ReadTimeout,
+		Hosts: a.lines, Emit: a.hub.Publish, Logger: cfg.Logger,
+	}); err != nil {
+		return nil, err
+	}
+	if a.master, err = master.New(a.system, master.Config{
+		Encoder: enc, WriteQueue: cfg.WriteQueue, WriteQueueBytes: cfg.WriteQueueBytes,
+		WriteTimeout: cfg.WriteTimeout, WriteLanes: cfg.WriteLanes, Emit: a.hub.Publish, Logger: cfg.Logger,
+	}); err != nil {
+		return nil, err
+	}
+	if a.super, err = supervisor.Start(a.system, a.hub, cfg.Logger); err != nil {
+		return nil, err
+	}
+	if err := a.super.Spawn("master", a.master.Props()); err != nil {
+		return nil, err
+	}
+	a.logEvents()
+
+	var resolveCtx context.Context
+	resolveCtx, a.resolving = context.WithCancel(context.Background())
+	if uri.SRV() == "" {
+		if err := a.connect(uri); err != nil {
+			a.StopAndCancel()
+			return nil, err
+		}
+	} else {
+		a.background.Go(func() { a.resolve(resolveCtx, uri) })
+	}
+	if ctx != nil && ctx.Done() != nil {
+		a.background.Go(func() {
+			select {
+			case <-ctx.Done():
+				go a.StopAndCancel() // It waits for this goroutine.
+			case <-resolveCtx.Done():
+			}
+		})
+	}
+	return a, nil
+}
+
+// checkHosts refuses a list of hosts, or of aliases, that can never work.
+func checkHosts(uri *mongoconn.URI, aliases map[string]string) error {
+	if n := len(uri.Hosts); n > maxHosts {
+		return &ConfigError{"URI", fmt.Sprintf("it names %d hosts; a replica set has %d members at most", n, maxHosts)}
+	}
+	members := map[string]string{}
+	for at, member := range aliases {
+		if at == "" || member == "" {
+			return &ConfigError{"Aliases", fmt.Sprintf("%q: %q: write the host as the URI names it, and the member's name", at, member)}
+		}
+		m := strings.ToLower(member)
+		if other, twice := members[m]; twice {
+			return &ConfigError{"Aliases", fmt.Sprintf("%q and %q are both said to be the member %q; a member has one address here", other, at, member)}
+		}
+		members[m] = at
+	}
+	return nil
+}
+
+// fromReadPreference says what the URI's readPreference means here.
+func fromReadPreference(rp *readpref.ReadPref) (messages.From, error) {
+	if rp == nil {
+		return messages.FromDefault, nil
+	}
+	if len(rp.TagSets()) > 0 {
+		return 0, &ConfigError{"URI", "readPreferenceTags are not supported; name the members to read from as hosts"}
+	}
+	if _, set := rp.MaxStaleness(); set {
+		return 0, &ConfigError{"URI", "maxStalenessSeconds is not supported; use a Session, or messages.Read.After, for reads that must not be stale"}
+	}
+	switch rp.Mode() {
+	case readpref.PrimaryMode:
+		return messages.FromPrimary, nil
+	case readpref.PrimaryPreferredMode:
+		return messages.FromPrimaryPreferred, nil
+	case readpref.SecondaryMode:
+		return messages.FromSecondariesOnly, nil
+	case readpref.SecondaryPreferredMode:
+		return messages.FromSecondaries, nil
+	case readpref.NearestMode:
+		return messages.FromAll, nil
+	}
+	return 0, &ConfigError{"URI", "unknown readPreference"}
+}
+
+// resolve asks the name server until it answers, and connects then.
+func (a *App) resolve(ctx context.Context, uri *mongoconn.URI) {
+	plain, err := uri.Await(ctx, nil, func(err error, next time.Duration) {
+		a.cfg.Logger.Warn().Err(err).Dur("next", next).Msg("the name server does not resolve the URI; trying again")
+	})
+	if err == nil {
+		err = checkHosts(plain, a.cfg.Aliases)
+	}
+	if err == nil {
+		err = a.connect(plain)
+	}
+	if err != nil && ctx.Err() == nil {
+		a.cfg.Logger.Error().Err(err).Msg("the resolved URI can not be used")
+	}
+}
+
+// connect spawns a slave for each host and opens the master's client.
+func (a *App) connect(uri *mongoconn.URI) error {
+	base := *uri.Options
+	if err := a.cfg.apply(&base); err != nil {
+		return err
+	}
+	expect := mongoconn.Expect{
+		Aliases: a.cfg.Aliases, SetName: uri.SetName, Learned: a.name,
+		AllowStandalone: len(uri.Hosts) == 1 && uri.SetName == "",
+	}
+	level := ""
+	if base.ReadConcern != nil {
+		level = base.ReadConcern.Level
+	}
+	cfg := slave.Config{
+		Router: a.router, Claims: a.claims,
+		PointWorkers: a.cfg.PointWorkers, OtherWorkers: a.cfg.OtherWorkers, HostQueue: a.cfg.HostQueue,
+		MaxCursors: a.cfg.MaxCursors, HungAfter: a.cfg.HungAfter, CheckTimeout: a.cfg.ConnectTimeout,
+		ReadConcern: level, Emit: a.hub.Publish, Logger: a.cfg.Logger,
+	}
+	pool := cfg.PoolSize()
+	cfg.Open = func(host string, obs mongoconn.Observer) (slave.Conn, error) {
+		return mongoconn.OpenDirect(mongoconn.DirectConfig{
+			Host: host, Base: &base, Expect: expect, PoolSize: pool,
+			ConnectTimeout: a.cfg.ConnectTimeout, Heartbeat: a.cfg.Heartbeat, Observer: obs,
+		})
+	}
+	for i, name := range uri.Hosts {
+		c := cfg
+		c.Order = i
+		h, err := slave.New(a.system, name, c)
+		if err != nil {
+			return err
+		}
+		a.mu.Lock()
+		a.hosts = append(a.hosts, h)
+		a.mu.Unlock()
+		if err := a.super.Spawn("slave-"+name, h.Props()); err != nil {
+			return err
+		}
+	}
+	set, err := mongoconn.OpenSet(mongoconn.SetConfig{
+		Base: &base, Expect: expect, ConnectTimeout: a.cfg.ConnectTimeout, Heartbeat: a.cfg.Heartbeat,
+		OnPrimary: func(host string, _ bson.ObjectID, _ uint32) { a.primaryIs(host) },
+		OnRefused: func(address string, err error) {
+			a.cfg.Logger.Warn().Str("host", address).Err(err).Msg("the master's client has refused a socket")
+		},
+	})
+	if err != nil {
+		return err
+	}
+	a.mu.Lock()
+	a.set = set
+	a.mu.Unlock()
+	close(a.found)
+	return a.master.Attach(set)
+}
+
+// primaryIs hears of the set's primary from the master's client.
+func (a *App) primaryIs(host string) {
+	a.mu.Lock()
+	from := a.primary
+	a.primary = host
+	a.mu.Unlock()
+	if from != host {
+		a.hub.Publish(messages.PrimaryChanged{From: from, To: host})
+	}
+	a.master.PrimaryChanged(host)
+}
+
+// logEvents writes every event to the app's logger.
+func (a *App) logEvents() {
+	if a.cfg.Logger.GetLevel() == zerolog.Disabled {
+		return
+	}
+	sub := a.hub.Subscribe()
+	a.background.Go(func() {
+		for e := range sub.Events() {
+			h := e.Head()
+			a.cfg.Logger.Info().Uint64("seq", h.Seq).Str("event", string(e.Kind())).Str("host", h.Host).Msg(e.String())
+		}
+	})
+}
+
+// lines describes every host for an error.
+func (a *App) lines() []string {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	out := make([]string, len(a.hosts))
+	for i, h := range a.hosts {
+		out[i] = h.Line()
+	}
+	if len(out) == 0 {
+		out = append(out, "no host is known yet: the name server has not resolved the URI")
+	}
+	return out
+}
+
+// Router is where actors send a *messages.Read. It admits in the sender's
+// goroutine, and replies to the sender with one *messages.ReadReply.
+func (a *App) Router() *actor.PID { return a.router.PID() }
+
+// Master is where actors send a *messages.Write. It admits in the sender's
+// goroutine, and replies to the sender with one *messages.WriteReply.
+func (a *App) Master() *actor.PID { return a.master.PID() }
+
+// Supervisor is the actor above all others of the app.
+func (a *App) Supervisor() *actor.PID { return a.super.PID() }
+
+// System is the actor system that the app runs in.
+func (a *App) System() *actor.ActorSystem { return a.system }
+
+// Client is the way out to the driver for what the app does not cover: Watch,
+// indexes, GridFS, transactions. It is the master's set-aware client, every socket of
+// which is checked. Its operations are neither ordered nor balanced, and it must not be
+// disconnected. It is nil as long as a mongodb+srv URI is not resolved.
+func (a *App) Client() *mongo.Client {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if a.set == nil {
+		return nil
+	}
+	return a.set.Client()
+}
+
+// Events subscribes to the given kinds of events, or to all. The subscription starts
+// with the present state of the hosts, of the primary, of reads and writes. It is
+// buffered (Config.EventBuffer) and never blocks the app: what finds it full is dropped
+// and counted. The channel is closed after the app's last event, Stopped.
+func (a *App) Events(kinds ...messages.Kind) *supervisor.Subscription {
+	return a.hub.Subscribe(kinds...)
+}
+
+// Stopped is closed when the app has stopped.
+func (a *App) Stopped() <-chan struct{} { return a.stopped }
+
+// StopError is returned by Stop when some of the accepted writes were not applied.
+type StopError struct {
+	// NotApplied are the replies of those writes, as their askers got them.
+	NotApplied []*messages.WriteReply
+	// Err is why, such as the end of Stop's context.
+	Err error
+}
+
+func (e *StopError) Error() string {
+	return fmt.Sprintf("evenkeel: stopped with %d accepted writes not applied: %v", len(e.NotApplied), e.Err)
+}
+
+// Unwrap returns why.
+func (e *StopError) Unwrap() error { return e.Err }
+
+// Stop refuses new reads and writes, finishes what was accepted, and stops. When
+// ctx ends first, the rest is answered as not applied, or unknown. Its error is a
+// *StopError that lists the writes which were not applied. Stopping twice is
+// fine.
+func (a *App) Stop(ctx context.Context) error {
+	a.stopOnce.Do(func() { a.stopErr = a.stop(ctx) })
+	<-a.stopped
+	return a.stopErr
+}
+
+// StopAndCancel stops at once: what was accepted and is not done is answered as
+// not applied, or unknown.
+func (a *App) StopAndCancel() error {
+	now, cancel := context.WithCancel(context.Background())
+	cancel()
+	return a.Stop(now)
+}
+
+// actorsGrace is how long the actors may take to stop; none of them blocks.
+const actorsGrace = 5 * time.Second
+
+func (a *App) stop(ctx context.Context) error {
+	defer close(a.stopped)
+	a.stopping.Store(true)
+	a.resolving()
+	a.router.Stop()
+	undone := a.master.Drain(ctx)
+	a.router.Drain(ctx)
+	grace, cancel := context.WithTimeout(context.WithoutCancel(ctx), actorsGrace)
+	defer cancel()
+	err := a.super.Stop(grace)
+	a.master.Close()
+	a.router.Close()
+	a.mu.Lock()
+	set := a.set
+	a.mu.Unlock()
+	if set != nil {
+		set.Close()
+		select {
+		case <-set.Closed():
+		case <-grace.Done():
+		}
+	}
+	a.hub.Publish(messages.Stopped{})
+	a.background.Wait()
+	if a.own {
+		a.system.Shutdown()
+	}
+	if len(undone) > 0 {
+		why := ctx.Err()
+		if why == nil {
+			why = messages.ErrStopped
+		}
+		return &StopError{NotApplied: undone, Err: why}
+	}
+	return err
+}

@@ -1,0 +1,203 @@
+package app
+
+import (
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/asynkron/protoactor-go/actor"
+	"github.com/rs/zerolog"
+	"go.mongodb.org/mongo-driver/v2/mongo/options"
+
+	"github.com/evenkeel/evenkeel/actors/master"
+	"github.com/evenkeel/evenkeel/actors/router"
+	"github.com/evenkeel/evenkeel/actors/slave"
+	"github.com/evenkeel/evenkeel/actors/supervisor"
+	"github.com/evenkeel/evenkeel/internal/mongoconn"
+	"github.com/evenkeel/evenkeel/messages"
+)
+
+// Policy says which of the live hosts that may serve a read should.
+type Policy = router.Policy
+
+// The policies; see package router for what each does.
+const (
+	Adaptive     = router.Adaptive
+	RoundRobin   = router.RoundRobin
+	LeastPending = router.LeastPending
+	Random       = router.Random
+)
+
+// The defaults of Config.
+const (
+	DefaultReadTimeout     = router.DefaultReadTimeout
+	DefaultWriteTimeout    = master.DefaultWriteTimeout
+	DefaultReadQueue       = router.DefaultReadQueue
+	DefaultWriteQueue      = master.DefaultWriteQueue
+	DefaultWriteQueueBytes = master.DefaultWriteQueueBytes
+	DefaultPointWorkers    = slave.DefaultPointWorkers
+	DefaultOtherWorkers    = slave.DefaultOtherWorkers
+	DefaultHostQueue       = slave.DefaultHostQueue
+	DefaultMaxCursors      = slave.DefaultMaxCursors
+	DefaultEventBuffer     = supervisor.DefaultEventBuffer
+	DefaultSlowStart       = router.DefaultSlowStart
+	DefaultHeartbeat       = mongoconn.DefaultHeartbeat
+	DefaultConnectTimeout  = mongoconn.DefaultConnectTimeout
+)
+
+// maxHosts is the protocol's limit of members in a set.
+const maxHosts = 50
+
+// Config says what to connect to and how. The zero value of every field but URI
+// works.
+type Config struct {
+	// URI is a MongoDB connection string (mongodb:// or mongodb+srv://) that names
+	// every member to read from. Its readPreference, readConcernLevel and write concern
+	// hold for the app. Required.
+	URI string
+	// System is the game's own actor system. Defaults to one of the app's.
+	System *actor.ActorSystem
+	// Logger is where the app logs. The zero Logger logs nothing.
+	Logger zerolog.Logger
+
+	// Policy spreads the reads. Defaults to Adaptive.
+	Policy Policy
+	// From is which members answer a read that does not say. Defaults to what the URI's
+	// readPreference means, and to messages.FromSecondaries when it names none.
+	From messages.From
+	// NoPrimaryFallback keeps reads from secondaries off the primary even while no
+	// secondary is live; they wait instead, up to their deadline. Defaults to false.
+	NoPrimaryFallback bool
+	// Aliases maps a host as the URI names it to the member's own name (its
+	// host:port in the set's configuration, hello.me), where the two differ.
+	Aliases map[string]string
+
+	// ReadTimeout and WriteTimeout are the deadlines of reads and writes that bring
+	// none. Default to DefaultReadTimeout and DefaultWriteTimeout.
+	ReadTimeout, WriteTimeout time.Duration
+	// ReadQueue is how many reads may be unanswered at one time. Defaults to
+	// DefaultReadQueue.
+	ReadQueue int
+	// WriteQueue is how many writes may be unanswered at one time, and WriteQueueBytes
+	// how much memory they may hold. Default to DefaultWriteQueue and
+	// DefaultWriteQueueBytes.
+	WriteQueue, WriteQueueBytes int
+	// WriteLanes is how many ordered queues of writes there are; messages.Write.Key
+	// chooses. Defaults to 1: one order for all writes.
+	WriteLanes int
+	// PointWorkers and OtherWorkers are how many reads by _id, and how many others, are
+	// on the wire to one host at one time; their sum and one is the size of a host's connection
+	// pool. Default to DefaultPointWorkers and DefaultOtherWorkers.
+	PointWorkers, OtherWorkers int
+	// HostQueue is how many reads of each of the two sorts wait for one host at most.
+	// Defaults to DefaultHostQueue.
+	HostQueue int
+	// MaxCursors is how many cursors may be open on one host. Defaults to
+	// DefaultMaxCursors.
+	MaxCursors int
+	// SlowStart is how long a host that came back takes to get its full share.
+	// Defaults to DefaultSlowStart; negative for none.
+	SlowStart time.Duration
+	// HungAfter is after how long without any reply, while several reads wait, a
+	// host is ejected. Defaults to slave.DefaultHungAfter.
+	HungAfter time.Duration
+	// Heartbeat is how long a server may leave a heartbeat open when nothing
+	// changes. Defaults to DefaultHeartbeat, which is also the least.
+	Heartbeat time.Duration
+	// ConnectTimeout bounds name resolution, TCP, TLS and each reply of a
+	// handshake. Defaults to DefaultConnectTimeout.
+	ConnectTimeout time.Duration
+	// EventBuffer is how many events a subscription holds for a subscriber that does
+	// not read. Defaults to DefaultEventBuffer.
+	EventBuffer int
+
+	// ClientOptions may change the driver's options, after the URI was applied:
+	// registry, BSON options, credentials, TLS, dialer, monitors (which are called
+	// beside the app's own). What the app must own is refused by name.
+	ClientOptions func(*options.ClientOptions)
+}
+
+// ConfigError is returned by Start for what can never work.
+type ConfigError struct {
+	// Field is the field of Config, or the option of the URI or of ClientOptions.
+	Field string
+	// Reason says what is wrong and what to write instead.
+	Reason string
+}
+
+func (e *ConfigError) Error() string { return "evenkeel: Config." + e.Field + ": " + e.Reason }
+
+// validate says what can never work, before anything is started.
+func (c *Config) validate() error {
+	if c.URI == "" {
+		return &ConfigError{"URI", "it is empty; write mongodb://host1,host2,host3/?replicaSet=NAME"}
+	}
+	if c.Policy > Random {
+		return &ConfigError{"Policy", fmt.Sprintf("%d is none; use Adaptive, RoundRobin, LeastPending or Random", c.Policy)}
+	}
+	if c.From > messages.FromPrimaryPreferred {
+		return &ConfigError{"From", fmt.Sprintf("%d is none; use one of the messages.From… constants", c.From)}
+	}
+	for _, f := range []struct {
+		name  string
+		value int64
+	}{
+		{"ReadTimeout", int64(c.ReadTimeout)}, {"WriteTimeout", int64(c.WriteTimeout)},
+		{"ReadQueue", int64(c.ReadQueue)}, {"WriteQueue", int64(c.WriteQueue)}, {"WriteQueueBytes", int64(c.WriteQueueBytes)},
+		{"WriteLanes", int64(c.WriteLanes)}, {"PointWorkers", int64(c.PointWorkers)}, {"OtherWorkers", int64(c.OtherWorkers)},
+		{"HostQueue", int64(c.HostQueue)}, {"MaxCursors", int64(c.MaxCursors)}, {"HungAfter", int64(c.HungAfter)},
+		{"Heartbeat", int64(c.Heartbeat)}, {"ConnectTimeout", int64(c.ConnectTimeout)}, {"EventBuffer", int64(c.EventBuffer)},
+	} {
+		if f.value < 0 {
+			return &ConfigError{f.name, fmt.Sprintf("%d is negative; leave it at 0 for the default", f.value)}
+		}
+	}
+	if c.Heartbeat != 0 && c.Heartbeat < DefaultHeartbeat {
+		return &ConfigError{"Heartbeat", fmt.Sprintf("%v is less than the least that the driver takes, %v", c.Heartbeat, DefaultHeartbeat)}
+	}
+	return nil
+}
+
+// apply runs ClientOptions on o, and refuses what the app must own.
+func (c *Config) apply(o *options.ClientOptions) error {
+	if c.ClientOptions == nil {
+		return nil
+	}
+	before := *o
+	c.ClientOptions(o)
+	type owned struct {
+		name    string
+		changed bool
+		instead string
+	}
+	for _, f := range []owned{
+		{"SetHosts", !equalHosts(before.Hosts, o.Hosts), "name the hosts in the URI"},
+		{"SetDirect", changed(before.Direct, o.Direct), "each host has a direct connection anyway"},
+		{"SetReplicaSet", changed(before.ReplicaSet, o.ReplicaSet), "write replicaSet=NAME in the URI"},
+		{"SetLoadBalanced", changed(before.LoadBalanced, o.LoadBalanced), "members behind a load balancer cannot be told apart"},
+		{"SetReadPreference", before.ReadPreference != o.ReadPreference, "use Config.From, or readPreference= in the URI"},
+		{"SetRetryReads", changed(before.RetryReads, o.RetryReads), "the router retries, on another host"},
+		{"SetRetryWrites", changed(before.RetryWrites, o.RetryWrites), "the master needs retryable writes"},
+		{"SetHeartbeatInterval", changed(before.HeartbeatInterval, o.HeartbeatInterval), "use Config.Heartbeat"},
+		{"SetConnectTimeout", changed(before.ConnectTimeout, o.ConnectTimeout), "use Config.ConnectTimeout"},
+		{"SetServerSelectionTimeout", changed(before.ServerSelectionTimeout, o.ServerSelectionTimeout), "use Config.ReadTimeout and WriteTimeout"},
+		{"SetTimeout", changed(before.Timeout, o.Timeout), "use Config.ReadTimeout and WriteTimeout"},
+		{"SetMaxPoolSize", changed(before.MaxPoolSize, o.MaxPoolSize), "use Config.PointWorkers and OtherWorkers"},
+		{"SetServerMonitoringMode", changed(before.ServerMonitoringMode, o.ServerMonitoringMode), "the app streams heartbeats"},
+		{"SetAutoEncryptionOptions", o.AutoEncryptionOptions != nil, "automatic encryption is not supported; use a driver client of your own for encrypted collections"},
+	} {
+		if f.changed {
+			return &ConfigError{"ClientOptions", f.name + " is the app's own; " + f.instead}
+		}
+	}
+	if err := o.Validate(); err != nil {
+		return &ConfigError{"ClientOptions", err.Error()}
+	}
+	return nil
+}
+
+func equalHosts(a, b []string) bool { return strings.Join(a, ",") == strings.Join(b, ",") }
+
+func changed[T comparable](a, b *T) bool {
+	return (a == nil) != (b == nil) || a != nil && *a != *b
+}
