@@ -77,6 +77,7 @@ type Balancer struct {
 	ejected []uint64   // mu; incarnations that are connected, and kept from reads
 	scratch []*target  // mu; the candidates of the pick under way
 	decayed time.Time  // mu; when shares were last decayed
+	first   time.Time  // mu; when the first host of all joined
 }
 
 // target is one live host. Its fields are the Balancer's, under its lock.
@@ -97,8 +98,9 @@ func NewBalancer(policy Policy, slowStart time.Duration, seed uint64) *Balancer 
 	return &Balancer{policy: policy, slowStart: slowStart, rng: rand.New(rand.NewPCG(seed, seed^0x9e3779b97f4a7c15))}
 }
 
-// Join makes a host live, or changes its role when it is live already. The
-// first host of all starts with its full share: there is nobody to leave it to.
+// Join makes a host live, or changes its role when it is live already. Hosts that
+// join together with the first one of all start with their full share: they are
+// equally new. So does one that joins none: there is nobody to leave its share to.
 func (b *Balancer) Join(host request.Target, primary bool, now time.Time) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -108,9 +110,12 @@ func (b *Balancer) Join(host request.Target, primary bool, now time.Time) {
 		b.hosts[i].primary = primary
 		return
 	}
+	if b.first.IsZero() {
+		b.first = now
+	}
 	t := &target{
 		Target: host, name: host.Host(), inc: host.Incarnation(), primary: primary,
-		since: now, ramped: b.slowStart <= 0 || len(b.hosts) == 0,
+		since: now, ramped: len(b.hosts) == 0 || now.Sub(b.first) < b.slowStart || b.slowStart <= 0,
 	}
 	// As if it had served all along: otherwise it would be the one with the smaller share
 	// until it had caught up, and get every read the moment it is back.

@@ -197,12 +197,15 @@ func TestAReturningHostTakesItsShareGraduallyAndNoMoreThanThat(t *testing.T) {
 	}
 }
 
-func TestTheFirstHostIsNotSlowStarted(t *testing.T) {
-	b := NewBalancer(Adaptive, time.Hour, 1)
+func TestHostsThatJoinAtTheStartAreNotSlowStarted(t *testing.T) {
+	b := NewBalancer(Adaptive, time.Second, 1)
 	b.Join(&fake{name: "s0", inc: 1}, false, epoch)
-	b.Join(&fake{name: "s1", inc: 2}, false, epoch)
-	if !b.hosts[0].ramped || b.hosts[1].ramped {
-		t.Errorf("ramped: %v, %v; want true, false", b.hosts[0].ramped, b.hosts[1].ramped)
+	b.Join(&fake{name: "s1", inc: 2}, false, epoch.Add(5*time.Millisecond))
+	b.Join(&fake{name: "s2", inc: 3}, false, epoch.Add(time.Minute))
+	for i, want := range []bool{true, true, false} {
+		if b.hosts[i].ramped != want {
+			t.Errorf("s%d has its full share at once: %v, want %v", i, b.hosts[i].ramped, want)
+		}
 	}
 }
 

@@ -178,15 +178,16 @@ func resolve[T any](listers []options.Lister[T]) (*T, error) {
 	return o, nil
 }
 
-// resolved is a lister that sets everything at once.
+// resolved is a lister that sets everything at once. Only its pointer is one: the
+// driver asks each lister whether it is nil.
 type resolved[T any] struct{ to *T }
 
 // List implements options.Lister.
-func (r resolved[T]) List() []func(*T) error {
+func (r *resolved[T]) List() []func(*T) error {
 	return []func(*T) error{func(o *T) error { *o = *r.to; return nil }}
 }
 
-func frozen[T any](o *T) []options.Lister[T] { return []options.Lister[T]{resolved[T]{o}} }
+func frozen[T any](o *T) []options.Lister[T] { return []options.Lister[T]{&resolved[T]{o}} }
 
 // unordered reports whether v is a map of several keys.
 func unordered(v any) bool {
