@@ -1,6 +1,7 @@
 package mongoconn
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"strings"
@@ -30,7 +31,7 @@ func IsAuth(err error) bool {
 	if errors.As(err, &auth) {
 		return true
 	}
-	if err == nil || IsNetwork(err) || mongo.IsTimeout(err) {
+	if err == nil || IsNetwork(err) || mongo.IsTimeout(err) || errors.Is(err, context.Canceled) {
 		return false // The login was cut off, not refused.
 	}
 	// A query is never answered with one of these codes: 18 AuthenticationFailed, and

@@ -35,7 +35,8 @@ func IsNetwork(err error) bool {
 		return false
 	}
 	var op *net.OpError
-	return mongo.IsNetworkError(err) || errors.As(err, &op) || errors.Is(err, net.ErrClosed)
+	var calledOff calledOffError
+	return mongo.IsNetworkError(err) || errors.As(err, &op) || errors.As(err, &calledOff) || errors.Is(err, net.ErrClosed)
 }
 
 // OtherHostMayServe reports whether another host may answer a read that has
@@ -44,7 +45,6 @@ func IsNetwork(err error) bool {
 // reason is known to who cancelled.
 func OtherHostMayServe(err error) bool {
 	var limit limitError
-	var calledOff calledOffError
 	switch {
 	case err == nil:
 		return false
@@ -56,7 +56,7 @@ func OtherHostMayServe(err error) bool {
 		return true
 	case errors.Is(err, context.DeadlineExceeded): // The attempt's own time-out, here or on the server.
 		return true
-	case isUnsent(err), errors.As(err, &calledOff):
+	case isUnsent(err):
 		return true
 	case errors.Is(err, context.Canceled):
 		return false

@@ -139,12 +139,10 @@ func (d *Direct) options(cfg DirectConfig) *options.ClientOptions {
 	own(&o, d.dialer, cfg.ConnectTimeout, cfg.Heartbeat)
 	o.SetHosts([]string{d.host})
 	o.SetDirect(true)
-	// The driver would take a server of another set for unknown, and drop a
-	// standalone for good; the dialer refuses both before it sees them.
+	// The set's name is checked on every socket and in every heartbeat. Told of it,
+	// the driver would check it too, but its way with a server that answers once as
+	// a standalone is to drop it for good.
 	o.ReplicaSet = nil
-	if name := cfg.Expect.set(); name != "" {
-		o.SetReplicaSet(name)
-	}
 	// Another host is asked instead: a retry here would ask the same one.
 	o.SetRetryReads(false)
 	o.SetRetryWrites(false)

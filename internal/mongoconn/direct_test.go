@@ -271,12 +271,11 @@ func TestAStandaloneRestartDoesNotEndTheClientForGood(t *testing.T) {
 }
 
 func TestAServerThatTheDriverDropsIsLost(t *testing.T) {
-	// On a living socket a member cannot become a standalone. If the driver sees
-	// one all the same, it gives the server up, and must not be waited for.
+	// With the options of a direct client it has no reason to. If it does so all
+	// the same, the client must not be waited for.
 	f := serve(t, nil)
-	_, h := open(t, DirectConfig{Host: f.addr})
-	next(t, h.hellos, "a hello")
-	f.says(standalone())
+	d, h := open(t, DirectConfig{Host: f.addr})
+	d.options(DirectConfig{Host: f.addr, Base: options.Client()}).ServerMonitor.ServerClosed(&event.ServerClosedEvent{})
 	until(t, h.lost, "the news of the drop", func(err error) bool { return errors.Is(err, ErrRemoved) })
 }
 

@@ -2,6 +2,7 @@ package mongoconn
 
 import (
 	"net/url"
+	"strconv"
 	"strings"
 
 	"go.mongodb.org/mongo-driver/v2/mongo/options"
@@ -15,37 +16,62 @@ const sessionToken = "AWS_SESSION_TOKEN"
 // hider returns a function that takes every trace of the secrets out of a text.
 // Errors of a parser quote what it could not read, which may be any part of a
 // password with a character that should have been escaped: hence a word is hidden
-// if it shares three characters in a row with a secret, or all of a shorter
-// secret. Hiding too much costs a clearer message, no more.
+// if it shares three bytes in a row with a secret, or all of a shorter secret.
+// Hiding too much costs a clearer message, no more.
 func hider(secrets []string) func(string) string {
+	var parts []string
+	for _, secret := range secrets {
+		parts = appendParts(parts, secret)
+		// As %q writes it.
+		if quoted := strconv.Quote(secret); quoted != `"`+secret+`"` {
+			parts = appendParts(parts, quoted[1:len(quoted)-1])
+		}
+	}
 	return func(text string) string {
-		words := strings.Fields(text)
-		for i, word := range words {
-			for _, secret := range secrets {
-				if sharesPart(word, secret) {
-					words[i] = hiddenWord
+		secret := make([]bool, len(text)) // which bytes are part of a secret
+		for _, part := range parts {
+			for at := 0; ; at++ {
+				i := strings.Index(text[at:], part)
+				if i < 0 {
 					break
+				}
+				at += i
+				for j := range part {
+					secret[at+j] = true
 				}
 			}
 		}
-		return strings.Join(words, " ")
+		var out strings.Builder
+		for at := 0; at < len(text); {
+			// A word, or a stretch of spaces; one that has a secret byte in it goes.
+			space, end, hide := text[at] == ' ', at, false
+			for ; end < len(text) && (text[end] == ' ') == space; end++ {
+				hide = hide || secret[end]
+			}
+			switch {
+			case !hide:
+				out.WriteString(text[at:end])
+			case space:
+				out.WriteByte(' ')
+			default:
+				out.WriteString(hiddenWord)
+			}
+			at = end
+		}
+		return out.String()
 	}
 }
 
-func sharesPart(word, secret string) bool {
-	const part = 3
+// appendParts appends what must not be seen of a secret.
+func appendParts(parts []string, secret string) []string {
+	const size = 3
 	if secret == "" {
-		return false
+		return parts
 	}
-	if len(secret) <= part {
-		return strings.Contains(word, secret)
+	for i := 0; i == 0 || i+size <= len(secret); i++ {
+		parts = append(parts, secret[i:min(i+size, len(secret))])
 	}
-	for i := 0; i+part <= len(secret); i++ {
-		if strings.Contains(word, secret[i:i+part]) {
-			return true
-		}
-	}
-	return false
+	return parts
 }
 
 // hiderOf hides what is secret in o.

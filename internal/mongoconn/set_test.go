@@ -159,13 +159,13 @@ func TestEachAttemptOfAWriteIsRecorded(t *testing.T) {
 	f, s := primarySet(t)
 	numbers := make(chan int64, 10)
 	f.change(func() {
-		tries := 0
+		var tries atomic.Int32
 		f.reply = func(name string, cmd bson.Raw) bson.D {
 			if name != "insert" {
 				return bson.D{{Key: "ok", Value: 1}}
 			}
 			numbers <- cmd.Lookup("txnNumber").AsInt64()
-			if tries++; tries == 1 {
+			if tries.Add(1) == 1 {
 				return nil // the reply is lost
 			}
 			return bson.D{{Key: "ok", Value: 1}, {Key: "n", Value: 1}}

@@ -83,6 +83,27 @@ func TestAConnectionStringThatCannotWorkIsRefusedWithoutItsSecrets(t *testing.T)
 	}
 }
 
+func FuzzNoErrorHoldsThePassword(f *testing.F) {
+	f.Add("s3cretword", "mongodb://u:", "@a:port")
+	f.Add("xy ab zz", "mongodb://u:", "@a/?connectTimeoutMS=xy ab zz")
+	f.Add(`a"b"c"d`, "mongodb://u:", "@@a")
+	f.Add("a/b@c:d?e", "mongodb+srv://u:", "@a.example.test")
+	f.Add("%zz%%%1", "mongodb+srv://u:", "@a:1")
+	f.Fuzz(func(t *testing.T, password, before, after string) {
+		if !strings.HasPrefix(before, "mongodb") || !strings.Contains(before, "://") || !strings.Contains(before[strings.Index(before, "://")+3:], ":") || !strings.HasPrefix(after, "@") {
+			return
+		}
+		_, err := ParseURI(before + password + after)
+		if err == nil || len(password) < 4 {
+			return
+		}
+		said := strings.TrimPrefix(err.Error(), (&URIError{}).Error())
+		if strings.Contains(strings.ReplaceAll(said, hiddenWord, ""), password) {
+			t.Errorf("%q: %q", before+password+after, err)
+		}
+	})
+}
+
 // zone is a name server.
 type zone struct {
 	srv      []*net.SRV
