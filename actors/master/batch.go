@@ -224,10 +224,10 @@ func (b *batch) inserts(res result, ex exception, doubtful bool, applied func(me
 	if len(ex.errors) > 0 {
 		stop = ex.errors[0].Index
 	}
-	for i, it := range b.items {
+	for i := range b.items {
 		switch {
 		case i < stop:
-			b.verdicts[i] = applied(messages.WriteReply{Result: it.inserted()})
+			b.verdicts[i] = applied(messages.WriteReply{Result: insertedAt(res, i)})
 		case i == stop && len(b.items) == 1:
 			b.verdicts[i] = refusal(res.err)
 		case i == stop:
@@ -240,6 +240,20 @@ func (b *batch) inserts(res result, ex exception, doubtful bool, applied func(me
 			b.verdicts[i] = verdict{again: &again{err: nil}}
 		}
 	}
+}
+
+// insertedAt is what the driver's InsertOne returns, for the i-th document of an
+// operation.
+func insertedAt(res result, i int) *mongo.InsertOneResult {
+	switch r := res.value.(type) {
+	case *mongo.InsertOneResult:
+		return r
+	case *mongo.InsertManyResult:
+		if r != nil && i < len(r.InsertedIDs) {
+			return &mongo.InsertOneResult{InsertedID: r.InsertedIDs[i], Acknowledged: r.Acknowledged}
+		}
+	}
+	return nil
 }
 
 // multi reads the reply to an InsertMany, UpdateMany or DeleteMany.

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/rs/zerolog"
+	"go.mongodb.org/mongo-driver/v2/bson"
 
 	"github.com/evenkeel/evenkeel/internal/command"
 	"github.com/evenkeel/evenkeel/messages"
@@ -25,6 +26,8 @@ const (
 // are given to the asker as they are. *command.Encoder is one.
 type Encoder interface {
 	Write(*messages.Write) (*command.Write, error)
+	// InsertedID is an _id as the driver's results give it.
+	InsertedID(bson.RawValue) any
 }
 
 // Config is what a Master needs. All but Encoder has a default.

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/asynkron/protoactor-go/actor"
+	"go.mongodb.org/mongo-driver/v2/bson"
 	"go.mongodb.org/mongo-driver/v2/mongo"
 	"go.mongodb.org/mongo-driver/v2/mongo/writeconcern"
 
@@ -144,6 +145,8 @@ func TestWhatIsNoWriteIsAnsweredAndHarmsNothing(t *testing.T) {
 }
 
 type panickyEncoder struct{}
+
+func (panickyEncoder) InsertedID(bson.RawValue) any { return nil }
 
 func (panickyEncoder) Write(*messages.Write) (*command.Write, error) { panic("the game's marshaler") }
 

@@ -70,6 +70,11 @@ func (plainEncoder) Write(m *messages.Write) (*command.Write, error) {
 	return w, nil
 }
 
+func (plainEncoder) InsertedID(id bson.RawValue) any {
+	n, _ := id.AsInt64OK()
+	return n
+}
+
 // fakeWire is a wire whose server is a function. It records in which order
 // documents were executed.
 type fakeWire struct {
@@ -140,6 +145,13 @@ func tryNumbered(a *attempts, numbered bool, s state, err error) {
 // succeed is a server that has no trouble.
 func succeed(_ context.Context, b *batch, a *attempts) result {
 	try(a, replied, nil)
+	if len(b.items) > 1 {
+		many := &mongo.InsertManyResult{Acknowledged: true}
+		for _, it := range b.items {
+			many.InsertedIDs = append(many.InsertedIDs, it.Cmd.ID.AsInt64())
+		}
+		return result{value: many}
+	}
 	return result{value: &mongo.UpdateResult{MatchedCount: 1, Acknowledged: true}}
 }
 

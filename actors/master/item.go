@@ -5,9 +5,6 @@ import (
 	"fmt"
 	"time"
 
-	"go.mongodb.org/mongo-driver/v2/bson"
-	"go.mongodb.org/mongo-driver/v2/mongo"
-
 	"github.com/evenkeel/evenkeel/internal/command"
 	"github.com/evenkeel/evenkeel/internal/request"
 	"github.com/evenkeel/evenkeel/messages"
@@ -71,20 +68,6 @@ func (it *item) settleable() bool {
 		return len(docs) > 0
 	}
 	return false
-}
-
-// inserted is what the driver's InsertOne returns.
-func (it *item) inserted() *mongo.InsertOneResult {
-	return &mongo.InsertOneResult{InsertedID: idValue(it.Cmd.ID), Acknowledged: true}
-}
-
-// idValue decodes an _id as the driver does.
-func idValue(id bson.RawValue) any {
-	var v any
-	if id.IsZero() || id.Unmarshal(&v) != nil {
-		return nil
-	}
-	return v
 }
 
 // tooLate answers a write whose deadline passed before it was sent, or that was

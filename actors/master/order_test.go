@@ -75,15 +75,22 @@ func TestWhatQueuedMeanwhileGoesTogetherAndTheRefusedOneAloneKnowsIt(t *testing.
 		wire, gate := blocked(func(_ context.Context, b *batch, a *attempts) result {
 			try(a, replied, nil)
 			for i, n := range numbers([][]*item{b.items}) {
-				if n == 3 {
-					we := mongo.WriteError{Index: i, Code: 11000, Message: "duplicate"}
-					if len(b.items) == 1 {
-						return result{err: mongo.WriteException{WriteErrors: mongo.WriteErrors{we}}}
-					}
-					return result{err: mongo.BulkWriteException{WriteErrors: []mongo.BulkWriteError{{WriteError: we}}}}
+				if n != 3 {
+					continue
+				}
+				we := mongo.WriteError{Index: i, Code: 11000, Message: "duplicate"}
+				if len(b.items) == 1 {
+					return result{err: mongo.WriteException{WriteErrors: mongo.WriteErrors{we}}}
+				}
+				return result{
+					value: &mongo.InsertManyResult{InsertedIDs: insertedIDs(b.items[:i])},
+					err:   mongo.BulkWriteException{WriteErrors: []mongo.BulkWriteError{{WriteError: we}}},
 				}
 			}
-			return result{}
+			if len(b.items) == 1 {
+				return result{value: &mongo.InsertOneResult{InsertedID: insertedIDs(b.items)[0]}}
+			}
+			return result{value: &mongo.InsertManyResult{InsertedIDs: insertedIDs(b.items)}}
 		})
 		r := newRig(t, Config{}, wire)
 		var replies []chan *messages.WriteReply
@@ -99,7 +106,7 @@ func TestWhatQueuedMeanwhileGoesTogetherAndTheRefusedOneAloneKnowsIt(t *testing.
 				if rep.Outcome != messages.Applied || rep.Err != nil || rep.Correlation != n {
 					t.Errorf("write %d: %+v", n, rep)
 				}
-				if id := rep.Result.(*mongo.InsertOneResult).InsertedID; id != int32(n) {
+				if id := rep.Result.(*mongo.InsertOneResult).InsertedID; id != int64(n) {
 					t.Errorf("write %d: inserted id %v", n, id)
 				}
 				continue
@@ -347,4 +354,12 @@ func TestARefusedInsertManyTellsWhichDocumentsAreIn(t *testing.T) {
 			t.Errorf("reply %+v", rep)
 		}
 	})
+}
+
+func insertedIDs(items []*item) []any {
+	var ids []any
+	for _, it := range items {
+		ids = append(ids, it.Cmd.ID.AsInt64())
+	}
+	return ids
 }

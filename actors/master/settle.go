@@ -174,13 +174,13 @@ func (l *lane) conclude(b *batch, i int, found evidence, sent []attempt) verdict
 			// told so, not refused; but it may have been deleted and written again since.
 			return unknown("evenkeel: the same document is there, and the server had refused to insert it")
 		}
-		return applied(it.inserted())
+		return applied(&mongo.InsertOneResult{InsertedID: l.m.cfg.Encoder.InsertedID(it.Cmd.ID), Acknowledged: true})
 	case command.Multi:
 		docs, _ := documentsOf(it.Cmd.Operation)
 		n, result := 0, &mongo.InsertManyResult{Acknowledged: true}
 		for _, doc := range docs {
 			id := doc.Lookup("_id")
-			result.InsertedIDs = append(result.InsertedIDs, idValue(id))
+			result.InsertedIDs = append(result.InsertedIDs, l.m.cfg.Encoder.InsertedID(id))
 			switch found.of(id, false, doc) {
 			case present:
 				n++

@@ -70,7 +70,7 @@ func TestALostInsertIsSettledByTheFenceAndItsID(t *testing.T) {
 				if c.refusal && rep.Outcome == messages.NotApplied && !mongo.IsDuplicateKeyError(rep.Err) {
 					t.Errorf("error %v, want the server's refusal", rep.Err)
 				}
-				if res, ok := rep.Result.(*mongo.InsertOneResult); rep.Outcome == messages.Applied && (!ok || res.InsertedID != int32(7)) {
+				if res, ok := rep.Result.(*mongo.InsertOneResult); rep.Outcome == messages.Applied && (!ok || res.InsertedID != int64(7)) {
 					t.Errorf("result %#v", rep.Result)
 				}
 				if len(wire.fences) != 1 {

@@ -1,0 +1,433 @@
+package master
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"go.mongodb.org/mongo-driver/v2/bson"
+	"go.mongodb.org/mongo-driver/v2/mongo"
+	"go.mongodb.org/mongo-driver/v2/mongo/options"
+	"go.mongodb.org/mongo-driver/v2/mongo/readconcern"
+
+	"github.com/evenkeel/evenkeel/internal/command"
+	"github.com/evenkeel/evenkeel/internal/mongoconn"
+	"github.com/evenkeel/evenkeel/messages"
+	"github.com/evenkeel/evenkeel/replset"
+)
+
+// onSet is a master over a real driver and a replica set in this process.
+type onSet struct {
+	*rig
+	set    *replset.Set
+	client *mongo.Client // not the master's
+}
+
+func startSet(t *testing.T, opts replset.Options, cfg Config) *onSet {
+	t.Helper()
+	set, err := replset.Start(opts)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(set.Stop)
+	o := &onSet{rig: &rig{t: t}, set: set}
+	cfg.Encoder = &command.Encoder{}
+	cfg.Emit = func(e messages.Event) {
+		o.mu.Lock()
+		defer o.mu.Unlock()
+		o.events = append(o.events, e)
+	}
+	if o.Master, err = New(newSystem(), cfg); err != nil {
+		t.Fatal(err)
+	}
+	base := options.Client().ApplyURI(set.URI())
+	conn, err := mongoconn.OpenSet(mongoconn.SetConfig{
+		Base: base, Expect: mongoconn.Expect{SetName: set.Name(), AllowStandalone: opts.Standalone},
+		OnPrimary: func(host string, _ bson.ObjectID, _ uint32) { o.PrimaryChanged(host) },
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		o.Close()
+		conn.Close()
+		<-conn.Closed()
+	})
+	if err := o.Attach(conn); err != nil {
+		t.Fatal(err)
+	}
+	o.client, err = mongo.Connect(options.Client().ApplyURI(set.URI()).SetHeartbeatInterval(500 * time.Millisecond))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = o.client.Disconnect(context.Background()) })
+	return o
+}
+
+// failCommand makes the next times executions of a command on the primary fail.
+func (o *onSet) failCommand(times int, data bson.D) {
+	o.t.Helper()
+	cmd := bson.D{
+		{Key: "configureFailPoint", Value: "failCommand"},
+		{Key: "mode", Value: bson.D{{Key: "times", Value: times}}},
+		{Key: "data", Value: data},
+	}
+	if err := o.client.Database("admin").RunCommand(o.t.Context(), cmd).Err(); err != nil {
+		o.t.Fatal(err)
+	}
+}
+
+func (o *onSet) write(coll string, op messages.WriteOperation) *messages.WriteReply {
+	o.t.Helper()
+	reply, _ := o.ask(&messages.Write{Database: "game", Collection: coll, Operation: op})
+	return o.get(reply)
+}
+
+// majority counts the documents that a majority has.
+func (o *onSet) majority(coll string, filter bson.D) int {
+	o.t.Helper()
+	c := o.client.Database("game").Collection(coll, options.Collection().SetReadConcern(readconcern.Majority()))
+	n := 0
+	cur, err := c.Find(o.t.Context(), filter)
+	if err != nil {
+		o.t.Fatal(err)
+	}
+	for cur.Next(o.t.Context()) {
+		n++
+	}
+	if err := errors.Join(cur.Err(), cur.Close(o.t.Context())); err != nil {
+		o.t.Fatal(err)
+	}
+	return n
+}
+
+func insertOf(id any) messages.InsertOne {
+	return messages.InsertOne{Document: bson.D{{Key: "_id", Value: id}, {Key: "x", Value: 1}}}
+}
+
+func TestEveryOperationGivesTheDriversOwnResult(t *testing.T) {
+	o := startSet(t, replset.Options{Members: 1}, Config{})
+	byID := bson.D{{Key: "_id", Value: 1}}
+	set := func(v int) bson.D { return bson.D{{Key: "$set", Value: bson.D{{Key: "x", Value: v}}}} }
+	for _, c := range []struct {
+		op   messages.WriteOperation
+		want string
+	}{
+		{insertOf(1), "{InsertedID:1 Acknowledged:true}"},
+		{messages.InsertMany{Documents: []bson.D{{{Key: "_id", Value: 2}}, {{Key: "_id", Value: 3}}}}, "{InsertedIDs:[2 3] Acknowledged:true}"},
+		{messages.UpdateOne{Filter: byID, Update: set(2)}, "{MatchedCount:1 ModifiedCount:1 UpsertedCount:0 UpsertedID:<nil> Acknowledged:true}"},
+		{messages.UpdateMany{Filter: bson.D{}, Update: set(3)}, "{MatchedCount:3 ModifiedCount:3 UpsertedCount:0 UpsertedID:<nil> Acknowledged:true}"},
+		{messages.ReplaceOne{Filter: byID, Replacement: bson.D{{Key: "x", Value: 4}}}, "{MatchedCount:1 ModifiedCount:1 UpsertedCount:0 UpsertedID:<nil> Acknowledged:true}"},
+		{messages.DeleteOne{Filter: bson.D{{Key: "_id", Value: 3}}}, "{DeletedCount:1 Acknowledged:true}"},
+		{messages.FindOneAndUpdate{Filter: byID, Update: set(5)}, `{"_id": {"$numberInt":"1"},"x": {"$numberInt":"4"}}`},
+		{messages.FindOneAndReplace{Filter: byID, Replacement: bson.D{{Key: "x", Value: 6}}}, `{"_id": {"$numberInt":"1"},"x": {"$numberInt":"5"}}`},
+		{messages.FindOneAndDelete{Filter: byID}, `{"_id": {"$numberInt":"1"},"x": {"$numberInt":"6"}}`},
+		{messages.DeleteMany{Filter: bson.D{}}, "{DeletedCount:1 Acknowledged:true}"},
+	} {
+		rep := o.write("every", c.op)
+		got := fmt.Sprintf("%+v", rep.Result)
+		if rep.Document != nil {
+			got = rep.Document.String()
+		}
+		if rep.Outcome != messages.Applied || rep.Err != nil || strings.TrimPrefix(got, "&") != c.want {
+			t.Errorf("%T: %v %v: %s, want %s", c.op, rep.Outcome, rep.Err, got, c.want)
+		}
+		if rep.Token.IsZero() || rep.Token.ClusterTime == nil || rep.Attempts != 1 {
+			t.Errorf("%T: token %v, %d attempts", c.op, rep.Token, rep.Attempts)
+		}
+	}
+	none := o.write("every", messages.FindOneAndDelete{Filter: byID})
+	if none.Outcome != messages.Applied || !errors.Is(none.Err, mongo.ErrNoDocuments) {
+		t.Errorf("a find-and-modify that matches nothing: %+v", none)
+	}
+	cmd := o.write("", messages.Command{Document: bson.D{{Key: "create", Value: "made"}, {Key: "maxTimeMS", Value: 5000}}})
+	if cmd.Outcome != messages.Applied || cmd.Document.Lookup("ok").AsInt64() != 1 {
+		t.Errorf("a command: %+v", cmd)
+	}
+	again := o.write("", messages.Command{Document: bson.D{{Key: "create", Value: "made"}, {Key: "capped", Value: true}, {Key: "size", Value: 1000}}})
+	if again.Outcome != messages.NotApplied || again.Err == nil {
+		t.Errorf("a command that is refused: %+v", again)
+	}
+}
+
+func TestAGroupsRefusalIsTheOneThatTheDriverGives(t *testing.T) {
+	o := startSet(t, replset.Options{Members: 1}, Config{})
+	if rep := o.write("taken", insertOf(3)); rep.Outcome != messages.Applied {
+		t.Fatalf("%+v", rep)
+	}
+	o.failCommand(1, bson.D{{Key: "failCommands", Value: bson.A{"update"}}, {Key: "blockConnection", Value: true}, {Key: "blockTimeMS", Value: 300}})
+	// While the update takes its time, the inserts queue behind it.
+	first, _ := o.ask(&messages.Write{Database: "game", Collection: "other", Operation: messages.UpdateOne{
+		Filter: bson.D{}, Update: bson.D{{Key: "$set", Value: bson.D{{Key: "x", Value: 1}}}}}})
+	var replies []chan *messages.WriteReply
+	for n := range 6 {
+		reply, _ := o.ask(&messages.Write{Database: "game", Collection: "taken", Operation: insertOf(n)})
+		replies = append(replies, reply)
+	}
+	o.get(first)
+	_, want := o.client.Database("game").Collection("taken").InsertOne(t.Context(), insertOf(3).Document)
+	for n, reply := range replies {
+		rep := o.get(reply)
+		if n != 3 {
+			if rep.Outcome != messages.Applied || rep.Result.(*mongo.InsertOneResult).InsertedID != int32(n) {
+				t.Errorf("insert %d: %+v", n, rep)
+			}
+			continue
+		}
+		if rep.Outcome != messages.NotApplied || rep.Err == nil || rep.Err.Error() != want.Error() || !mongo.IsDuplicateKeyError(rep.Err) {
+			t.Errorf("insert 3: %v\nwant     %v", rep.Err, want)
+		}
+	}
+	if s := o.Stat(); s.Batches >= s.Batched {
+		t.Errorf("%d writes in %d batches: nothing went together", s.Batched, s.Batches)
+	}
+}
+
+func TestALostReplyIsRetriedAndTheWriteHappensOnce(t *testing.T) {
+	o := startSet(t, replset.Options{Members: 1}, Config{})
+	o.write("lost", messages.InsertOne{Document: bson.D{{Key: "_id", Value: 1}, {Key: "n", Value: 0}}})
+	o.failCommand(1, bson.D{{Key: "failCommands", Value: bson.A{"update"}}, {Key: "closeConnection", Value: true}})
+	rep := o.write("lost", messages.UpdateOne{Filter: bson.D{{Key: "_id", Value: 1}}, Update: bson.D{{Key: "$inc", Value: bson.D{{Key: "n", Value: 1}}}}})
+	if rep.Outcome != messages.Applied || rep.Attempts != 2 {
+		t.Errorf("%+v", rep)
+	}
+	if o.majority("lost", bson.D{{Key: "n", Value: 1}}) != 1 {
+		t.Error("it did not happen once")
+	}
+}
+
+func TestALostCommandIsUnknownAndNotSentAgain(t *testing.T) {
+	o := startSet(t, replset.Options{Members: 1}, Config{})
+	o.write("any", insertOf(1))
+	o.failCommand(1, bson.D{{Key: "failCommands", Value: bson.A{"create"}}, {Key: "closeConnection", Value: true}})
+	rep := o.write("", messages.Command{Document: bson.D{{Key: "create", Value: "never"}}})
+	if rep.Outcome != messages.Unknown || !rep.OrderOpen || rep.Attempts != 1 || !errors.Is(rep.Err, messages.ErrUnknownOutcome) {
+		t.Errorf("%+v", rep)
+	}
+	names, err := o.client.Database("game").ListCollectionNames(t.Context(), bson.D{{Key: "name", Value: "never"}})
+	if err != nil || len(names) != 0 {
+		t.Errorf("collections %v, %v", names, err)
+	}
+}
+
+// The server holds an insert for longer than its asker waits, and the next write is
+// executed before it: without the lane's session the first would be executed after
+// it.
+func TestAStragglerIsRefusedByTheServerAndTheLanesNextWriteIsNotOvertaken(t *testing.T) {
+	o := startSet(t, replset.Options{Members: 1}, Config{})
+	o.write("straggler", insertOf(0))
+	o.failCommand(1, bson.D{{Key: "failCommands", Value: bson.A{"insert"}}, {Key: "blockConnection", Value: true}, {Key: "blockTimeMS", Value: 1500}})
+	start := time.Now()
+	late := &messages.Write{Database: "game", Collection: "straggler", Operation: insertOf(1), Deadline: start.Add(500 * time.Millisecond)}
+	reply, _ := o.ask(late)
+	rep := o.get(reply)
+	if rep.Outcome != messages.NotApplied || !rep.Settled || rep.Attempts != 1 {
+		t.Errorf("the straggler: %+v", rep)
+	}
+	if took := time.Since(start); took > 600*time.Millisecond {
+		t.Errorf("answered after %v, past its deadline", took)
+	}
+	if next := o.write("straggler", insertOf(2)); next.Outcome != messages.Applied {
+		t.Errorf("the next write: %+v", next)
+	}
+	// The server's own time for the straggler is over when it wakes up; give it that
+	// time, by a command that waits as long.
+	o.failCommand(1, bson.D{{Key: "failCommands", Value: bson.A{"ping"}}, {Key: "blockConnection", Value: true}, {Key: "blockTimeMS", Value: 1500}})
+	if err := o.client.Database("admin").RunCommand(t.Context(), bson.D{{Key: "ping", Value: 1}}).Err(); err != nil {
+		t.Fatal(err)
+	}
+	if o.majority("straggler", bson.D{{Key: "_id", Value: 1}}) != 0 {
+		t.Error("it was executed after it had been reported as not applied")
+	}
+}
+
+func TestOnAStandaloneALostReplyIsUnknownWithTheOrderOpen(t *testing.T) {
+	o := startSet(t, replset.Options{Standalone: true}, Config{})
+	if rep := o.write("alone", insertOf(1)); rep.Outcome != messages.Applied {
+		t.Fatalf("%+v", rep)
+	}
+	o.failCommand(1, bson.D{{Key: "failCommands", Value: bson.A{"insert"}}, {Key: "closeConnection", Value: true}})
+	rep := o.write("alone", insertOf(2))
+	if rep.Outcome != messages.Unknown || !rep.OrderOpen || rep.Settled {
+		t.Errorf("%+v", rep)
+	}
+	if rep := o.write("alone", insertOf(1)); rep.Outcome != messages.NotApplied || !mongo.IsDuplicateKeyError(rep.Err) {
+		t.Errorf("a duplicate: %+v", rep)
+	}
+}
+
+// numbered writes keep a sequence in one document, which shows lost, repeated and
+// reordered writes; inserts beside them go in groups.
+func TestAcknowledgedWritesSurviveStepDownsAndKillsOnceAndInOrder(t *testing.T) {
+	o := startSet(t, replset.Options{ElectionTimeout: 300 * time.Millisecond}, Config{WriteTimeout: 20 * time.Second})
+	if rep := o.write("seq", messages.InsertOne{Document: bson.D{{Key: "_id", Value: "seq"}}}); rep.Outcome != messages.Applied {
+		t.Fatalf("%+v", rep)
+	}
+	const writes = 300
+	outcomes := make([]messages.Outcome, writes)
+	inserts := make([]messages.Outcome, writes)
+	var replies sync.WaitGroup
+	pace := make(chan struct{}, 20) // How many may be under way.
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		for n := range writes {
+			pace <- struct{}{}
+			replies.Add(2)
+			o.Submit(&messages.Write{Database: "game", Collection: "seq", Operation: messages.UpdateOne{
+				Filter: bson.D{{Key: "_id", Value: "seq"}}, Update: bson.D{{Key: "$push", Value: bson.D{{Key: "seen", Value: n}}}},
+			}}, func(rep *messages.WriteReply) {
+				outcomes[n] = rep.Outcome
+				if rep.Outcome != messages.Applied {
+					t.Errorf("update %d: %v %v", n, rep.Outcome, rep.Err)
+				}
+				replies.Done()
+				<-pace
+			})
+			o.Submit(&messages.Write{Database: "game", Collection: "ins", Operation: insertOf(n)}, func(rep *messages.WriteReply) {
+				inserts[n] = rep.Outcome
+				if rep.Outcome != messages.Applied {
+					t.Errorf("insert %d: %v %v", n, rep.Outcome, rep.Err)
+				}
+				replies.Done()
+			})
+		}
+	}()
+	rng := rand.New(rand.NewPCG(1, 2))
+	faults := 0
+	for running := true; running && faults < 4; faults++ {
+		before := o.Stat().Applied
+		for o.Stat().Applied < before+20+rng.Int64N(30) {
+			select {
+			case <-done:
+				running = false
+			default:
+			}
+			if !running {
+				break
+			}
+			time.Sleep(time.Millisecond) // Polls for progress, the observable condition.
+		}
+		primary := o.set.Primary()
+		if primary == nil {
+			continue
+		}
+		if faults%2 == 0 {
+			ctx, cancel := context.WithTimeout(t.Context(), 5*time.Second)
+			if err := o.set.StepDown(ctx); err != nil {
+				t.Logf("step down: %v", err)
+			}
+			cancel()
+			continue
+		}
+		primary.Kill()
+		ctx, cancel := context.WithTimeout(t.Context(), 15*time.Second)
+		if _, err := o.set.AwaitPrimary(ctx); err != nil {
+			t.Error(err)
+		}
+		cancel()
+		if err := primary.Restart(); err != nil {
+			t.Error(err)
+		}
+	}
+	<-done
+	replies.Wait()
+
+	var doc struct{ Seen []int }
+	c := o.client.Database("game").Collection("seq", options.Collection().SetReadConcern(readconcern.Majority()))
+	if err := c.FindOne(t.Context(), bson.D{{Key: "_id", Value: "seq"}}).Decode(&doc); err != nil {
+		t.Fatal(err)
+	}
+	last := -1
+	for _, n := range doc.Seen {
+		if n <= last {
+			t.Fatalf("write %d came after %d", n, last)
+		}
+		if outcomes[n] == messages.NotApplied {
+			t.Errorf("write %d happened and was reported as not applied", n)
+		}
+		last = n
+	}
+	applied := 0
+	for _, outcome := range outcomes {
+		if outcome == messages.Applied {
+			applied++
+		}
+	}
+	if len(doc.Seen) < applied {
+		t.Errorf("%d writes are there, %d were acknowledged", len(doc.Seen), applied)
+	}
+	if n := o.majority("ins", bson.D{}); n != writes {
+		t.Errorf("%d inserts are there, want %d", n, writes)
+	}
+	t.Logf("%d faults, events %v", faults, o.seen())
+}
+
+func TestWritesWaitOutAnElectionAndAnEventTells(t *testing.T) {
+	o := startSet(t, replset.Options{ElectionTimeout: 300 * time.Millisecond}, Config{WriteTimeout: 20 * time.Second})
+	o.write("held", insertOf("first"))
+	o.set.Primary().Kill()
+	var replies []chan *messages.WriteReply
+	for n := range 50 {
+		reply, _ := o.ask(&messages.Write{Database: "game", Collection: "held", Operation: insertOf(n)})
+		replies = append(replies, reply)
+	}
+	for n, reply := range replies {
+		if rep := o.get(reply); rep.Outcome != messages.Applied {
+			t.Errorf("write %d: %+v", n, rep)
+		}
+	}
+	if n := o.majority("held", bson.D{}); n != 51 {
+		t.Errorf("%d documents", n)
+	}
+}
+
+func TestWithoutAMajorityWritesAreHeldUntilTheirDeadline(t *testing.T) {
+	o := startSet(t, replset.Options{ElectionTimeout: 300 * time.Millisecond}, Config{})
+	o.write("held", insertOf("first"))
+	for _, m := range o.set.Members() {
+		if !m.IsPrimary() {
+			m.Kill()
+		}
+	}
+	eventually(t, func() bool { return !o.hold.open() })
+	reply, _ := o.ask(&messages.Write{Database: "game", Collection: "held", Operation: insertOf("late"), Deadline: time.Now().Add(200 * time.Millisecond)})
+	if rep := o.get(reply); rep.Outcome != messages.NotApplied || !errors.Is(rep.Err, messages.ErrNoPrimary) || !errors.Is(rep.Err, messages.ErrDeadline) {
+		t.Errorf("%+v", rep)
+	}
+	waiting, _ := o.ask(&messages.Write{Database: "game", Collection: "held", Operation: insertOf("patient"), Deadline: time.Now().Add(20 * time.Second)})
+	for _, m := range o.set.Members() {
+		if !m.Running() {
+			if err := m.Restart(); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	if rep := o.get(waiting); rep.Outcome != messages.Applied {
+		t.Errorf("%+v", rep)
+	}
+	var resumed bool
+	eventually(t, func() bool {
+		for _, e := range o.seen() {
+			if r, ok := e.(messages.WritesResumed); ok && r.Expired == 1 && r.Sent == 1 {
+				resumed = true
+			}
+		}
+		return resumed
+	})
+}
+
+// eventually waits for an observable condition.
+func eventually(t *testing.T, cond func() bool) {
+	t.Helper()
+	for deadline := time.Now().Add(20 * time.Second); !cond(); time.Sleep(5 * time.Millisecond) {
+		if time.Now().After(deadline) {
+			t.Fatal("it does not come about")
+		}
+	}
+}
