@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -42,10 +43,10 @@ type App struct {
 	found  chan struct{} // closed when the hosts are known
 
 	mu      sync.Mutex
-	hosts   []*slave.Host  // mu
-	set     *mongoconn.Set // mu; the master's client
-	primary string         // mu
-	conns   []interface{ Closed() <-chan struct{} }
+	hosts   []*slave.Host       // mu
+	set     *mongoconn.Set      // mu; the master's client
+	primary string              // mu
+	conns   []*mongoconn.Direct // mu; those opened and perhaps not closed yet
 
 	resolving  context.CancelFunc
 	background sync.WaitGroup
@@ -113,21 +114,25 @@ func Start(ctx context.Context, cfg Config) (*App, error) {
 		Encoder: enc, WriteQueue: cfg.WriteQueue, WriteQueueBytes: cfg.WriteQueueBytes,
 		WriteTimeout: cfg.WriteTimeout, WriteLanes: cfg.WriteLanes, Emit: a.hub.Publish, Logger: cfg.Logger,
 	}); err != nil {
+		a.router.Close()
 		return nil, err
 	}
 	if a.super, err = supervisor.Start(a.system, a.hub, cfg.Logger); err != nil {
-		return nil, err
-	}
-	if err := a.super.Spawn("master", a.master.Props()); err != nil {
+		a.router.Close()
+		a.master.Close()
 		return nil, err
 	}
 	a.logEvents()
 
 	var resolveCtx context.Context
 	resolveCtx, a.resolving = context.WithCancel(context.Background())
+	if err := a.super.Spawn("master", a.master.Props()); err != nil {
+		_ = a.StopAndCancel()
+		return nil, err
+	}
 	if uri.SRV() == "" {
 		if err := a.connect(uri); err != nil {
-			a.StopAndCancel()
+			_ = a.StopAndCancel()
 			return nil, err
 		}
 	} else {
@@ -137,7 +142,7 @@ func Start(ctx context.Context, cfg Config) (*App, error) {
 		a.background.Go(func() {
 			select {
 			case <-ctx.Done():
-				go a.StopAndCancel() // It waits for this goroutine.
+				go func() { _ = a.StopAndCancel() }() // It waits for this goroutine.
 			case <-resolveCtx.Done():
 			}
 		})
@@ -228,10 +233,15 @@ func (a *App) connect(uri *mongoconn.URI) error {
 	}
 	pool := cfg.PoolSize()
 	cfg.Open = func(host string, obs mongoconn.Observer) (slave.Conn, error) {
-		return mongoconn.OpenDirect(mongoconn.DirectConfig{
+		d, err := mongoconn.OpenDirect(mongoconn.DirectConfig{
 			Host: host, Base: &base, Expect: expect, PoolSize: pool,
 			ConnectTimeout: a.cfg.ConnectTimeout, Heartbeat: a.cfg.Heartbeat, Observer: obs,
 		})
+		if err != nil {
+			return nil, err
+		}
+		a.opened(d)
+		return d, nil
 	}
 	for i, name := range uri.Hosts {
 		c := cfg
@@ -262,6 +272,22 @@ func (a *App) connect(uri *mongoconn.URI) error {
 	a.mu.Unlock()
 	close(a.found)
 	return a.master.Attach(set)
+}
+
+// opened notes a connection for stop to wait for, and forgets those that are
+// closed by now.
+func (a *App) opened(d *mongoconn.Direct) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.conns = slices.DeleteFunc(a.conns, func(d *mongoconn.Direct) bool {
+		select {
+		case <-d.Closed():
+			return true
+		default:
+			return false
+		}
+	})
+	a.conns = append(a.conns, d)
 }
 
 // primaryIs hears of the set's primary from the master's client.
@@ -391,12 +417,20 @@ func (a *App) stop(ctx context.Context) error {
 	a.master.Close()
 	a.router.Close()
 	a.mu.Lock()
-	set := a.set
+	set, conns := a.set, a.conns
 	a.mu.Unlock()
+	var closing []<-chan struct{}
 	if set != nil {
 		set.Close()
+		closing = append(closing, set.Closed())
+	}
+	for _, d := range conns {
+		d.Close() // Its slave has done so already, unless it did not stop in time.
+		closing = append(closing, d.Closed())
+	}
+	for _, c := range closing {
 		select {
-		case <-set.Closed():
+		case <-c:
 		case <-grace.Done():
 		}
 	}

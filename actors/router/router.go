@@ -319,8 +319,12 @@ func (r *Router) Join(host request.Target, primary bool) {
 	clear(r.parked)
 	r.mu.Unlock()
 	r.degraded.review()
-	for _, read := range waiting {
-		r.route(read)
+	if len(waiting) > 0 {
+		go func() { // There may be very many, and the caller is a slave's actor.
+			for _, read := range waiting {
+				r.Unserved(read)
+			}
+		}()
 	}
 }
 
@@ -380,6 +384,12 @@ func (r *Router) Failed(read *request.Read, host request.Target, err error) {
 	}
 	read.Tried = append(read.Tried, host.Incarnation())
 	read.SetLastErr(err)
+	if errors.Is(err, context.DeadlineExceeded) && !read.AttemptDeadline.Before(read.Deadline) {
+		// The driver gives up a little before the deadline, when a round trip would not
+		// fit any more.
+		read.Fail(r.overdue(read))
+		return
+	}
 	if read.Cmd.Kind == command.KindCommand || len(read.Tried) >= r.cfg.ReadAttempts || !r.budget.spend(time.Now()) {
 		read.Fail(err) // A Command is never sent twice.
 		return
