@@ -2,13 +2,18 @@ package mongoconn
 
 import (
 	"context"
+	"crypto/x509"
 	"errors"
+	"net"
 	"slices"
+	"sync/atomic"
+	"syscall"
 	"testing"
 	"time"
 
 	"go.mongodb.org/mongo-driver/v2/bson"
 	"go.mongodb.org/mongo-driver/v2/mongo"
+	"go.mongodb.org/mongo-driver/v2/mongo/options"
 )
 
 // refuse makes the fake refuse every command with a code.
@@ -173,6 +178,30 @@ func TestWithoutAServerAReadEndsAtTheSelectionTimeoutForAnotherHost(t *testing.T
 	cancel()
 	if err := d.Ping(ctx); OtherHostMayServe(err) {
 		t.Errorf("cancelled: %v", err)
+	}
+}
+
+func TestAnotherHostIsAskedWhenNoNewSocketCanBeOpened(t *testing.T) {
+	for name, fault := range map[string]error{
+		"a name that is gone":       &net.DNSError{Err: "no such host", Name: "a.test", IsNotFound: true},
+		"a certificate for another": x509.HostnameError{Certificate: new(x509.Certificate), Host: "a.test"},
+		"something else":            errTest,
+		"a reset":                   &net.OpError{Op: "dial", Net: "tcp", Err: syscall.ECONNRESET},
+	} {
+		f := serve(t, nil)
+		var broken atomic.Bool
+		base := options.Client().SetDialer(dial(func(ctx context.Context) (net.Conn, error) {
+			if broken.Load() {
+				return nil, fault
+			}
+			return new(net.Dialer).DialContext(ctx, "tcp", f.addr)
+		}))
+		d, h := open(t, DirectConfig{Host: f.addr, Base: base})
+		next(t, h.hellos, "a hello")
+		broken.Store(true)
+		if err := d.Ping(patient(t)); err == nil || !OtherHostMayServe(err) || IsAuth(err) {
+			t.Errorf("%s: %v", name, err)
+		}
 	}
 }
 
