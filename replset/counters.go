@@ -12,6 +12,9 @@ type Counters struct {
 	// ByApp breaks the tally down by the application name (appName in a
 	// connection string) of the clients; "" holds those that gave none.
 	ByApp map[string]Tally
+	// Astray is the part of ByApp that came from clients which had dialled another
+	// member's address, and were led here by SwapAddresses, Alternate or Impersonate.
+	Astray map[string]Tally
 	// Connections are open now; TotalConnections have ever been accepted.
 	Connections      int
 	TotalConnections int64
@@ -31,37 +34,34 @@ type Tally struct {
 
 func countersOf(s *server.Server) Counters {
 	from := s.Counters()
-	c := Counters{
-		Tally: Tally(from.Tally), ByApp: make(map[string]Tally, len(from.ByApp)),
+	return Counters{
+		Tally: Tally(from.Tally), ByApp: tallies(from.ByApp), Astray: tallies(from.Astray),
 		Connections: from.Connections, TotalConnections: from.TotalConnections,
 	}
-	for app, t := range from.ByApp {
-		c.ByApp[app] = Tally(t)
+}
+
+func tallies(from map[string]server.Tally) map[string]Tally {
+	to := make(map[string]Tally, len(from))
+	for app, t := range from {
+		to[app] = Tally(t)
 	}
-	return c
+	return to
 }
 
 // sum adds up an earlier and a later count. The connections that are open are
 // those of the later one.
 func sum(a, b Counters) Counters {
-	c := Counters{
-		Tally: a.Tally.add(b.Tally), ByApp: maps.Clone(a.ByApp),
+	return Counters{
+		Tally: Tally(server.Tally(a.Tally).Add(server.Tally(b.Tally))), ByApp: sums(a.ByApp, b.ByApp), Astray: sums(a.Astray, b.Astray),
 		Connections: b.Connections, TotalConnections: a.TotalConnections + b.TotalConnections,
 	}
-	if c.ByApp == nil {
-		c.ByApp = map[string]Tally{}
-	}
-	for app, t := range b.ByApp {
-		c.ByApp[app] = c.ByApp[app].add(t)
-	}
-	return c
 }
 
-func (t Tally) add(other Tally) Tally {
-	commands := make(map[string]int64, len(t.Commands))
-	maps.Copy(commands, t.Commands)
-	for name, n := range other.Commands {
-		commands[name] += n
+func sums(a, b map[string]Tally) map[string]Tally {
+	c := make(map[string]Tally, len(a))
+	maps.Copy(c, a)
+	for app, t := range b {
+		c[app] = Tally(server.Tally(c[app]).Add(server.Tally(t)))
 	}
-	return Tally{Commands: commands, Reads: t.Reads + other.Reads, Writes: t.Writes + other.Writes}
+	return c
 }

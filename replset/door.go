@@ -111,7 +111,11 @@ func (d *door) admit(l net.Listener, nc net.Conn) *Member {
 
 func (d *door) serve(m *Member, nc net.Conn) {
 	if srv := m.server.Load(); srv != nil {
-		_ = srv.Serve(nc) // it says how the client left
+		serve := srv.Serve
+		if m != d.owner {
+			serve = srv.ServeAstray
+		}
+		_ = serve(nc) // it says how the client left
 	}
 	d.mu.Lock()
 	delete(d.conns, nc)

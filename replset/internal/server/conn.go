@@ -37,6 +37,7 @@ type conn struct {
 	sent  int32 // the replies' own request ids
 
 	appName     string
+	astray      bool // it meant to reach another server
 	greeted     bool // it has said hello
 	tally       *tally
 	loggedIn    bool
@@ -47,10 +48,10 @@ type conn struct {
 	stream      helloStream
 }
 
-func newConn(s *Server, nc net.Conn) *conn {
-	c := &conn{s: s, raw: nc, nc: nc, id: s.nextID.Add(1)}
+func newConn(s *Server, nc net.Conn, astray bool) *conn {
+	c := &conn{s: s, raw: nc, nc: nc, id: s.nextID.Add(1), astray: astray}
 	c.ctx, c.cancel = context.WithCancel(s.ctx)
-	c.tally = s.counters.app("")
+	c.tally = s.counters.of(client{astray: astray})
 	return c
 }
 

@@ -1,6 +1,7 @@
 package server
 
 import (
+	"maps"
 	"sync"
 	"sync/atomic"
 )
@@ -11,6 +12,8 @@ type Counters struct {
 	// ByApp breaks the tally down by the application name of the clients'
 	// handshakes; "" holds those that gave none.
 	ByApp map[string]Tally
+	// Astray is the part of ByApp that ServeAstray's clients have had executed.
+	Astray map[string]Tally
 	// Connections are open now; TotalConnections have ever been accepted.
 	Connections      int
 	TotalConnections int64
@@ -34,7 +37,13 @@ const maxApps = 1024
 
 const otherApps = "(others)"
 
-// tally counts for one application name.
+// client is what the tallies are told apart by.
+type client struct {
+	app    string
+	astray bool // it meant to reach another server
+}
+
+// tally counts for one sort of client.
 type tally struct {
 	commands []atomic.Int64 // by command.index
 	reads    atomic.Int64
@@ -45,44 +54,55 @@ func newTally() *tally { return &tally{commands: make([]atomic.Int64, len(comman
 
 type counters struct {
 	mu   sync.Mutex
-	apps map[string]*tally
+	apps map[client]*tally
 }
 
-func (c *counters) init() { c.apps = map[string]*tally{} }
+func (c *counters) init() { c.apps = map[client]*tally{} }
 
-// app returns the tally of an application name, which a connection keeps.
-func (c *counters) app(name string) *tally {
+// of returns the tally of a sort of client, which a connection keeps.
+func (c *counters) of(who client) *tally {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	t, ok := c.apps[name]
+	t, ok := c.apps[who]
 	if !ok && len(c.apps) >= maxApps {
-		name = otherApps
-		t, ok = c.apps[name]
+		who.app = otherApps
+		t, ok = c.apps[who]
 	}
 	if !ok {
 		t = newTally()
-		c.apps[name] = t
+		c.apps[who] = t
 	}
 	return t
 }
 
 // Counters returns what has been executed so far.
 func (s *Server) Counters() Counters {
-	out := Counters{Tally: Tally{Commands: map[string]int64{}}, ByApp: map[string]Tally{}}
+	out := Counters{ByApp: map[string]Tally{}, Astray: map[string]Tally{}}
 	s.counters.mu.Lock()
-	for name, t := range s.counters.apps {
+	for who, t := range s.counters.apps {
 		one := Tally{Commands: map[string]int64{}, Reads: t.reads.Load(), Writes: t.writes.Load()}
 		for i := range t.commands {
 			if n := t.commands[i].Load(); n > 0 {
 				one.Commands[commandList[i].name] = n
-				out.Commands[commandList[i].name] += n
 			}
 		}
-		out.Reads += one.Reads
-		out.Writes += one.Writes
-		out.ByApp[name] = one
+		out.Tally = out.Add(one)
+		out.ByApp[who.app] = out.ByApp[who.app].Add(one)
+		if who.astray {
+			out.Astray[who.app] = one
+		}
 	}
 	s.counters.mu.Unlock()
 	out.Connections, out.TotalConnections = s.connections()
 	return out
+}
+
+// Add returns the sum of two tallies.
+func (t Tally) Add(other Tally) Tally {
+	commands := make(map[string]int64, len(t.Commands))
+	maps.Copy(commands, t.Commands)
+	for name, n := range other.Commands {
+		commands[name] += n
+	}
+	return Tally{Commands: commands, Reads: t.Reads + other.Reads, Writes: t.Writes + other.Writes}
 }

@@ -159,7 +159,7 @@ func (c *conn) takeMetadata(doc bson.Raw) error {
 			c.appName = string(text(name))
 		}
 	}
-	c.tally = c.s.counters.app(c.appName)
+	c.tally = c.s.counters.of(client{app: c.appName, astray: c.astray})
 	return nil
 }
 

@@ -92,10 +92,15 @@ func New(cfg Config) *Server {
 
 // Serve speaks with one client until the connection ends, and closes it. The
 // error says why it ended; a client that simply leaves is io.EOF.
-func (s *Server) Serve(nc net.Conn) error {
-	c := newConn(s, nc)
+func (s *Server) Serve(nc net.Conn) error { return s.serve(newConn(s, nc, false)) }
+
+// ServeAstray is Serve for a client that has dialled the address of another
+// server. It is served alike; what it has executed is counted in Counters.Astray too.
+func (s *Server) ServeAstray(nc net.Conn) error { return s.serve(newConn(s, nc, true)) }
+
+func (s *Server) serve(c *conn) error {
 	if !s.add(c) {
-		nc.Close()
+		c.raw.Close()
 		return ErrClosed
 	}
 	defer s.remove(c)
