@@ -125,3 +125,15 @@ func TestACommandIsNeverSentTwice(t *testing.T) {
 		}
 	})
 }
+
+// A sender finds the gate closed; before it says so, the gate opens and the lane is
+// told. Its word comes too late then, and must not begin a hold that nothing ends.
+func TestAHoldThatIsOverIsNotAnnounced(t *testing.T) {
+	var events []messages.Event
+	h := hold{emit: func(e messages.Event) { events = append(events, e) }}
+	h.set(func(h *hold) { h.connected, h.primary = true, "a:1" })
+	h.wait(1)
+	if len(events) != 0 || !h.heldSince().IsZero() {
+		t.Errorf("events %v", events)
+	}
+}

@@ -246,6 +246,62 @@ func TestAStragglerIsRefusedByTheServerAndTheLanesNextWriteIsNotOvertaken(t *tes
 	}
 }
 
+// The driver sends a command again that the server was too busy for, unless it is
+// kept from it.
+func TestACommandTheServerWasTooBusyForIsNotSentAgain(t *testing.T) {
+	o := startSet(t, replset.Options{Members: 1}, Config{})
+	o.write("any", insertOf(1))
+	o.failCommand(1, bson.D{
+		{Key: "failCommands", Value: bson.A{"create"}}, {Key: "errorCode", Value: 462},
+		{Key: "errorLabels", Value: bson.A{"SystemOverloadedError", "RetryableError"}},
+	})
+	rep := o.write("", messages.Command{Document: bson.D{{Key: "create", Value: "busy"}}})
+	var cmd mongo.CommandError
+	if rep.Outcome != messages.NotApplied || rep.Attempts != 1 || !errors.As(rep.Err, &cmd) || cmd.Code != 462 {
+		t.Errorf("%+v", rep)
+	}
+}
+
+// The server has a write in its hands that its asker has given up, and executes the
+// lane's next one first. There is no deadline here, so that the server has no
+// maxTimeMS to stop it by: only the session's numbers do.
+func TestTheLanesSessionFencesWhatIsStillOnItsWay(t *testing.T) {
+	o := startSet(t, replset.Options{Members: 1}, Config{})
+	o.write("fenced", insertOf(0))
+	o.failCommand(1, bson.D{{Key: "failCommands", Value: bson.A{"insert"}}, {Key: "blockConnection", Value: true}, {Key: "blockTimeMS", Value: 700}})
+	w := newSessionWire(o.lanes[0].wire.(*sessionWire).client)
+	defer w.end()
+	send := func(id int, give time.Duration) (result, *attempts) {
+		cmd, err := o.cfg.Encoder.Write(&messages.Write{Database: "game", Collection: "fenced", Operation: insertOf(id)})
+		if err != nil {
+			t.Fatal(err)
+		}
+		ctx, cancel := context.WithCancel(t.Context())
+		defer cancel()
+		record := &attempts{cancel: cancel}
+		if give > 0 {
+			defer time.AfterFunc(give, cancel).Stop()
+		}
+		b := &batch{items: []*item{{Write: newWrite(&messages.Write{}, cmd)}}}
+		return w.run(mongoconn.WithRecorder(ctx, record), b), record
+	}
+	res, record := send(1, 200*time.Millisecond)
+	if sent := record.all(); len(sent) != 1 || sent[0].state != lost || !sent[0].fenced {
+		t.Fatalf("attempts %+v, %v", sent, res.err)
+	}
+	if res, _ := send(2, 0); res.err != nil {
+		t.Fatal(res.err)
+	}
+	// A command that the server holds for as long outlasts the straggler.
+	o.failCommand(1, bson.D{{Key: "failCommands", Value: bson.A{"ping"}}, {Key: "blockConnection", Value: true}, {Key: "blockTimeMS", Value: 800}})
+	if err := o.client.Database("admin").RunCommand(t.Context(), bson.D{{Key: "ping", Value: 1}}).Err(); err != nil {
+		t.Fatal(err)
+	}
+	if n := o.majority("fenced", bson.D{{Key: "_id", Value: bson.D{{Key: "$in", Value: bson.A{1, 2}}}}}); n != 1 {
+		t.Errorf("%d of the two are there, want the later one only", n)
+	}
+}
+
 func TestOnAStandaloneALostReplyIsUnknownWithTheOrderOpen(t *testing.T) {
 	o := startSet(t, replset.Options{Standalone: true}, Config{})
 	if rep := o.write("alone", insertOf(1)); rep.Outcome != messages.Applied {
