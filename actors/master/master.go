@@ -10,6 +10,7 @@
 package master
 
 import (
+	"context"
 	"fmt"
 	"hash/fnv"
 	"sync"
@@ -115,8 +116,8 @@ func (m *Master) PrimaryChanged(host string) {
 	defer m.gate.Unlock()
 	opened, closed := m.hold.set(func(h *hold) { h.primary = host })
 	switch {
-	case opened:
-		m.release()
+	case opened, !closed && m.hold.open():
+		m.release() // Also for another primary: what pauses need not wait any longer.
 	case closed:
 		held := 0
 		for _, l := range m.lanes {
@@ -138,7 +139,8 @@ func (m *Master) release() {
 // Submit accepts a write as a Send to PID does. Deliver is called exactly once, by
 // the deadline, from any goroutine, possibly before Submit returns; it must not
 // block. Cancel gives up on the write: one that was not sent is NotApplied with
-// the given error, one that was is Unknown.
+// the given error (context.Canceled for nil), one that was is Unknown. It does
+// nothing once there is a reply.
 func (m *Master) Submit(w *messages.Write, deliver func(*messages.WriteReply)) (cancel func(error)) {
 	it := m.accept(w, deliver)
 	if it == nil {
@@ -146,7 +148,7 @@ func (m *Master) Submit(w *messages.Write, deliver func(*messages.WriteReply)) (
 	}
 	return func(err error) {
 		if err == nil {
-			err = messages.ErrStopped
+			err = context.Canceled
 		}
 		it.lane.giveUp(it, err)
 	}

@@ -289,6 +289,32 @@ func TestAnAskerMayGiveUpAWriteThatWaitsAndOneThatWasSent(t *testing.T) {
 	})
 }
 
+func TestAWriteGivenUpBeforeTheDriverSentItIsKeptFromTheWire(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var wentOut bool
+		gate := make(chan struct{})
+		wire := &fakeWire{serve: func(ctx context.Context, _ *batch, a *attempts) result {
+			<-gate // Looking for a server; it has found one when the asker is gone.
+			a.start(1, true)
+			wentOut = ctx.Err() == nil
+			a.end(1, unsent, ctx.Err())
+			return result{err: ctx.Err()}
+		}}
+		r := newRig(t, Config{}, wire)
+		reply, cancel := r.ask(update(nil))
+		synctest.Wait()
+		cancel(nil)
+		if rep := r.get(reply); rep.Outcome != messages.NotApplied || !errors.Is(rep.Err, context.Canceled) || rep.Attempts != 0 {
+			t.Errorf("reply %+v", rep)
+		}
+		close(gate)
+		synctest.Wait()
+		if wentOut {
+			t.Error("it went out after it had been reported as not applied")
+		}
+	})
+}
+
 func TestKeysFindTheirLaneAndKeepTheirOrder(t *testing.T) {
 	wires := map[int]*fakeWire{}
 	var mu sync.Mutex
