@@ -72,12 +72,13 @@ type Balancer struct {
 	slowStart time.Duration
 
 	mu      sync.Mutex
-	rng     *rand.Rand // mu
-	hosts   []*target  // mu; live hosts in the order of their names
-	ejected []uint64   // mu; incarnations that are connected, and kept from reads
-	scratch []*target  // mu; the candidates of the pick under way
-	decayed time.Time  // mu; when shares were last decayed
-	first   time.Time  // mu; when the first host of all joined
+	rng     *rand.Rand      // mu
+	hosts   []*target       // mu; live hosts in the order of their names
+	ejected []uint64        // mu; incarnations that are connected, and kept from reads
+	scratch []*target       // mu; the candidates of the pick under way
+	decayed time.Time       // mu; when shares were last decayed
+	first   time.Time       // mu; when the first host of all joined
+	seen    map[string]bool // mu; hosts that have ever joined
 }
 
 // target is one live host. Its fields are the Balancer's, under its lock.
@@ -95,7 +96,7 @@ type target struct {
 // NewBalancer returns a Balancer without hosts. A slowStart of zero gives a
 // joining host its full share at once.
 func NewBalancer(policy Policy, slowStart time.Duration, seed uint64) *Balancer {
-	return &Balancer{policy: policy, slowStart: slowStart, rng: rand.New(rand.NewPCG(seed, seed^0x9e3779b97f4a7c15))}
+	return &Balancer{policy: policy, slowStart: slowStart, seen: map[string]bool{}, rng: rand.New(rand.NewPCG(seed, seed^0x9e3779b97f4a7c15))}
 }
 
 // Join makes a host live, or changes its role when it is live already. Hosts that
@@ -113,9 +114,11 @@ func (b *Balancer) Join(host request.Target, primary bool, now time.Time) {
 	if b.first.IsZero() {
 		b.first = now
 	}
+	fresh := !b.seen[host.Host()]
+	b.seen[host.Host()] = true
 	t := &target{
 		Target: host, name: host.Host(), inc: host.Incarnation(), primary: primary,
-		since: now, ramped: len(b.hosts) == 0 || now.Sub(b.first) < b.slowStart || b.slowStart <= 0,
+		since: now, ramped: b.slowStart <= 0 || len(b.hosts) == 0 || fresh && now.Sub(b.first) < b.slowStart,
 	}
 	// As if it had served all along: otherwise it would be the one with the smaller share
 	// until it had caught up, and get every read the moment it is back.
