@@ -77,7 +77,6 @@ func (p *process) reign(now time.Time) (again bool) {
 			p.ascend()
 			return true
 		}
-		poke(p.pull)
 	case p.writable && now.Sub(p.disk.hist.now().wall) >= idleNoop:
 		p.append(nil, p.disk.hist.now().data)
 	}
@@ -85,12 +84,13 @@ func (p *process) reign(now time.Time) (again bool) {
 }
 
 // ahead returns the member within reach that is furthest ahead of this one, or
-// nobody. The caller must hold p.mu.
+// nobody. One that is recovering counts: it may hold the only other copy of an
+// entry that nobody can be elected without. The caller must hold p.mu.
 func (p *process) ahead() int32 {
 	best, top := int32(nobody), p.disk.log.top()
 	for _, m := range p.disk.cfg.members {
 		q := p.peers[m.ID]
-		if q == nil || !q.up || q.role != Secondary && q.role != Primary {
+		if q == nil || !q.up || q.role != Secondary && q.role != Primary && q.role != Recovering {
 			continue
 		}
 		if top.Before(q.top) {
@@ -319,6 +319,7 @@ func (p *process) accede() {
 	p.takeoverAt = time.Time{}
 	p.disk.cfg = p.disk.cfg.inTerm(p.disk.term)
 	p.announce()
+	poke(p.pull)
 }
 
 // ascend ends a new primary's catching up: from its first entry on, which is a

@@ -124,9 +124,20 @@ func (p *process) take(in pulse) {
 	p.recount()
 	p.learn(in.commit)
 	p.moved()
-	if leader := p.peers[p.primary]; moved && p.role != Primary && (leader == nil || !leader.up || p.primary == in.from) {
-		poke(p.pull) // it may have become worth pulling from
+	if moved && p.worthPulling(in.from) {
+		poke(p.pull)
 	}
+}
+
+// worthPulling says that news of a peer's oplog may matter to tail: a primary that
+// leads needs none, and whoever reaches the primary only that one's. The caller must hold
+// p.mu.
+func (p *process) worthPulling(from int32) bool {
+	if p.role == Primary {
+		return !p.catchUpTo.IsZero()
+	}
+	leader := p.peers[p.primary]
+	return leader == nil || !leader.up || p.primary == from
 }
 
 // face is what of a member may change by a heartbeat, and shows.

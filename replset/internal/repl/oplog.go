@@ -17,13 +17,6 @@ type entry struct {
 // whoever is not needs a copy of the data.
 type oplog struct{ entries []*entry }
 
-func (l *oplog) base() OpTime {
-	if len(l.entries) == 0 {
-		return OpTime{}
-	}
-	return l.entries[0].op
-}
-
 func (l *oplog) top() OpTime {
 	if len(l.entries) == 0 {
 		return OpTime{}

@@ -192,7 +192,7 @@ func (p *process) absorb(source int32, from OpTime, theirs pulse, entries []*ent
 	}
 	p.learn(theirs.commit)
 	p.moved()
-	if p.role == Primary {
+	if p.role == Primary && len(entries) > 0 {
 		poke(p.wake) // it has caught up further
 	}
 	return true
