@@ -4,8 +4,8 @@ import (
 	"errors"
 	"fmt"
 	"sync"
-	"time"
 
+	"github.com/evenkeel/evenkeel/internal/refusals"
 	"github.com/evenkeel/evenkeel/messages"
 )
 
@@ -19,7 +19,7 @@ const (
 // what they hold in memory.
 type admission struct {
 	maxWrites, maxBytes int64
-	writes, bytes       overload
+	writes, bytes       *refusals.Teller
 
 	mu        sync.Mutex
 	nowWrites int64
@@ -28,8 +28,8 @@ type admission struct {
 
 func newAdmission(cfg Config) *admission {
 	a := &admission{maxWrites: int64(cfg.WriteQueue), maxBytes: int64(cfg.WriteQueueBytes)}
-	a.writes = overload{limit: limitWrites, max: a.maxWrites, emit: cfg.Emit}
-	a.bytes = overload{limit: limitBytes, max: a.maxBytes, emit: cfg.Emit}
+	a.writes = refusals.New(cfg.Emit, "", limitWrites, a.maxWrites)
+	a.bytes = refusals.New(cfg.Emit, "", limitBytes, a.maxBytes)
 	return a
 }
 
@@ -44,7 +44,7 @@ func (a *admission) reserve() error {
 		return nil
 	}
 	a.mu.Unlock()
-	a.writes.refused()
+	a.writes.Refused()
 	return &messages.OverloadedError{Limit: limitWrites, Max: a.maxWrites, Pending: pending}
 }
 
@@ -62,7 +62,7 @@ func (a *admission) hold(n int64) error {
 		return nil
 	}
 	a.mu.Unlock()
-	a.bytes.refused()
+	a.bytes.Refused()
 	return &messages.OverloadedError{Limit: limitBytes, Max: a.maxBytes, Pending: pending}
 }
 
@@ -81,53 +81,8 @@ func (a *admission) pending() (writes, bytes int64) {
 }
 
 func (a *admission) stop() {
-	a.writes.stop()
-	a.bytes.stop()
-}
-
-// overload turns refusals into events: the first at once, then one a second for
-// as long as there are more.
-type overload struct {
-	limit string
-	max   int64
-	emit  func(messages.Event)
-
-	mu      sync.Mutex
-	count   int64
-	timer   *time.Timer // armed while the last event is less than a second old
-	stopped bool
-}
-
-func (o *overload) refused() {
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	o.count++
-	if o.timer == nil && !o.stopped {
-		o.publish()
-	}
-}
-
-// publish emits and arms the timer. The caller must hold mu, and count is not zero.
-func (o *overload) publish() {
-	o.emit(messages.Overloaded{Limit: o.limit, Max: o.max, Refused: o.count})
-	o.count = 0
-	o.timer = time.AfterFunc(time.Second, func() {
-		o.mu.Lock()
-		defer o.mu.Unlock()
-		o.timer = nil
-		if o.count > 0 && !o.stopped {
-			o.publish()
-		}
-	})
-}
-
-func (o *overload) stop() {
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	o.stopped = true
-	if o.timer != nil {
-		o.timer.Stop()
-	}
+	a.writes.Stop()
+	a.bytes.Stop()
 }
 
 // isRefusal reports whether a write was answered at the door for lack of room.
