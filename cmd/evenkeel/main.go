@@ -1,0 +1,62 @@
+// Command evenkeel shows evenkeel at work.
+//
+//	go run ./cmd/evenkeel demo                      # a built-in replica set, with faults
+//	go run ./cmd/evenkeel demo --uri mongodb://…    # the same table on a real one, without
+//
+// The demo's exit status is 0 when every promise was kept, 1 when one was broken or the
+// demo could not run, and 2 when it was called wrongly.
+package main
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"os"
+	"os/signal"
+	"syscall"
+)
+
+// The exit statuses.
+const (
+	exitKept   = 0
+	exitBroken = 1
+	exitUsage  = 2
+)
+
+const usage = `evenkeel keeps reads even across a MongoDB replica set, and writes in order.
+
+Usage:
+
+	evenkeel demo [flags]
+
+Commands:
+
+	demo    plays a game's load on a replica set, takes its members away one after
+	        the other, and says at the end which promises were kept
+
+"evenkeel demo --help" lists the flags.
+`
+
+func main() {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	// A second signal ends the process as it would any other.
+	context.AfterFunc(ctx, stop)
+	os.Exit(run(ctx, os.Args[1:], os.Stdout, os.Stderr))
+}
+
+// run is the command; it returns the exit status.
+func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
+	if len(args) == 0 {
+		fmt.Fprint(stderr, usage)
+		return exitUsage
+	}
+	switch args[0] {
+	case "demo":
+		return runDemo(ctx, args[1:], stdout, stderr)
+	case "help", "-h", "-help", "--help":
+		fmt.Fprint(stdout, usage)
+		return exitKept
+	}
+	fmt.Fprintf(stderr, "evenkeel: there is no command %q\n\n%s", args[0], usage)
+	return exitUsage
+}

@@ -1,0 +1,84 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"strings"
+	"testing"
+	"time"
+
+	"go.uber.org/goleak"
+
+	"github.com/evenkeel/evenkeel/app"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+func TestCallsThatCanNeverWorkSayWhatToWrite(t *testing.T) {
+	for _, c := range []struct {
+		args []string
+		says string
+	}{
+		{nil, "Usage:"},
+		{[]string{"bake"}, `no command "bake"`},
+		{[]string{"demo", "--seconds", "5"}, "use 6 or more"},
+		{[]string{"demo", "--seconds", "0"}, "use 6 or more"},
+		{[]string{"demo", "--seconds", "90000"}, "more than a day"},
+		{[]string{"demo", "--seconds", "ten"}, "seconds"},
+		{[]string{"demo", "--uri", "mongodb://h/", "--seconds", "-1"}, "negative"},
+		{[]string{"demo", "--uri", ""}, "leave it away"},
+		{[]string{"demo", "--readers", "0"}, "--readers 0"},
+		{[]string{"demo", "--writers", "-1"}, "--writers -1"},
+		{[]string{"demo", "--policy", "fair"}, "adaptive, roundRobin, leastPending, random"},
+		{[]string{"demo", "now"}, `unexpected argument "now"`},
+		{[]string{"demo", "--loud"}, "loud"},
+	} {
+		var stdout, stderr bytes.Buffer
+		if status := run(t.Context(), c.args, &stdout, &stderr); status != exitUsage {
+			t.Errorf("%q: exit status %d, not %d", c.args, status, exitUsage)
+		}
+		if !strings.Contains(stderr.String(), c.says) || stdout.Len() > 0 {
+			t.Errorf("%q: standard error does not say %q, or standard output is not empty:\n%s%s", c.args, c.says, &stderr, &stdout)
+		}
+	}
+}
+
+func TestHelpIsNoError(t *testing.T) {
+	for _, args := range [][]string{{"help"}, {"--help"}, {"demo", "--help"}, {"demo", "-h"}} {
+		var stdout, stderr bytes.Buffer
+		if status := run(t.Context(), args, &stdout, &stderr); status != exitKept || stderr.Len() > 0 {
+			t.Errorf("%q: exit status %d, standard error %q", args, status, &stderr)
+		}
+		if !strings.Contains(stdout.String(), "demo") {
+			t.Errorf("%q: %q", args, &stdout)
+		}
+	}
+}
+
+func TestTheFlagsOfDemoAreRead(t *testing.T) {
+	var none bytes.Buffer
+	for _, c := range []struct {
+		args string
+		want settings
+	}{
+		{"", settings{length: 30 * time.Second, readers: 64, writers: 4}},
+		{"--seconds 8 --readers 3 --writers 0 --json --policy round-robin",
+			settings{length: 8 * time.Second, readers: 3, policy: app.RoundRobin, json: true}},
+		{"--uri mongodb://h/ --seconds 0", settings{uri: "mongodb://h/", readers: 64}},
+		{"-uri=mongodb://h/ -seconds=1 -writers=2 -policy=LEASTPENDING",
+			settings{uri: "mongodb://h/", length: time.Second, readers: 64, writers: 2, policy: app.LeastPending}},
+	} {
+		got, err := parseSettings(strings.Fields(c.args), &none, &none)
+		if err != nil || got != c.want {
+			t.Errorf("%q: %+v, %v; want %+v", c.args, got, err, c.want)
+		}
+	}
+}
+
+func TestAURIThatCanNeverWorkEndsTheDemoBeforeItBegins(t *testing.T) {
+	var stdout, stderr bytes.Buffer
+	status := run(context.Background(), []string{"demo", "--uri", "postgres://h/"}, &stdout, &stderr)
+	if status != exitBroken || !strings.Contains(stderr.String(), "URI") || stdout.Len() > 0 {
+		t.Errorf("exit status %d, standard error %q, standard output %q", status, &stderr, &stdout)
+	}
+}
