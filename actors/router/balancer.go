@@ -108,7 +108,10 @@ func (b *Balancer) Join(host request.Target, primary bool, now time.Time) {
 	b.forget(host.Incarnation())
 	i, live := slices.BinarySearchFunc(b.hosts, host.Host(), func(t *target, name string) int { return strings.Compare(t.name, name) })
 	if live && b.hosts[i].inc == host.Incarnation() {
-		b.hosts[i].primary = primary
+		if t := b.hosts[i]; t.primary != primary {
+			t.primary = primary
+			b.level(t) // A primary that steps down has served no reads of late.
+		}
 		return
 	}
 	if b.first.IsZero() {
@@ -120,17 +123,22 @@ func (b *Balancer) Join(host request.Target, primary bool, now time.Time) {
 		Target: host, name: host.Host(), inc: host.Incarnation(), primary: primary,
 		since: now, ramped: b.slowStart <= 0 || len(b.hosts) == 0 || fresh && now.Sub(b.first) < b.slowStart,
 	}
-	// As if it had served all along: otherwise it would be the one with the smaller share
-	// until it had caught up, and get every read the moment it is back.
-	for _, h := range b.hosts {
-		t.share, t.turns = max(t.share, h.share), max(t.turns, h.turns)
-	}
+	b.level(t)
 	if live { // An earlier incarnation that never left.
 		b.hosts[i] = t
 		return
 	}
 	b.hosts = slices.Insert(b.hosts, i, t)
 	b.scratch = make([]*target, 0, len(b.hosts))
+}
+
+// level counts for a host as if it had served all along: otherwise it would be the one
+// with the smaller share until it had caught up, and get every read the moment it
+// may serve. b.mu must be held.
+func (b *Balancer) level(t *target) {
+	for _, h := range b.hosts {
+		t.share, t.turns = max(t.share, h.share), max(t.turns, h.turns)
+	}
 }
 
 // Leave takes an incarnation of a host out. It reports whether it was live.

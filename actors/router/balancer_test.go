@@ -197,6 +197,28 @@ func TestAReturningHostTakesItsShareGraduallyAndNoMoreThanThat(t *testing.T) {
 	}
 }
 
+func TestAPrimaryThatStepsDownTakesNoMoreThanItsShare(t *testing.T) {
+	for _, policy := range []Policy{Adaptive, RoundRobin, LeastPending} {
+		b, hosts := set(t, policy, 3)
+		now := epoch
+		for range 3000 {
+			now = now.Add(time.Millisecond)
+			pick(b, messages.FromSecondaries, true, nil, now)
+		}
+		b.Join(hosts["p"], false, now)
+		b.Join(hosts["s0"], true, now)
+		counts := map[string]int{}
+		for range 300 {
+			now = now.Add(time.Millisecond)
+			name, _ := pick(b, messages.FromSecondaries, true, nil, now)
+			counts[name]++
+		}
+		if counts["s0"] > 0 || counts["p"] < 80 || counts["p"] > 120 {
+			t.Errorf("%v: after the step-down 300 reads are spread %v; want 100 for each of p, s1 and s2", policy, counts)
+		}
+	}
+}
+
 func TestHostsThatJoinAtTheStartAreNotSlowStarted(t *testing.T) {
 	b := NewBalancer(Adaptive, time.Second, 1)
 	b.Join(&fake{name: "s0", inc: 1}, false, epoch)
