@@ -231,7 +231,11 @@ func (e HostLive) String() string {
 	if e.Down == 0 {
 		return fmt.Sprintf("%s is live (%s)", e.Host, e.Role)
 	}
-	return fmt.Sprintf("%s is live again (%s) after %v, %d attempts", e.Host, e.Role, e.Down.Round(time.Millisecond), e.Attempts)
+	again := fmt.Sprintf("%s is live again (%s) after %v", e.Host, e.Role, e.Down.Round(time.Millisecond))
+	if e.Attempts == 0 { // It was connected all the time.
+		return again
+	}
+	return fmt.Sprintf("%s and %d attempts to connect", again, e.Attempts)
 }
 
 func (e HostStandby) String() string { return fmt.Sprintf("%s stands by: %s", e.Host, e.Reason) }
