@@ -15,10 +15,14 @@ type Class uint8
 
 // The classes of reads.
 const (
-	// Point is a find by exactly {_id: v}.
+	// Point is a FindOne by exactly {_id: v}, with no option but a comment and a
+	// projection that leaves the _id. Several of one collection whose commands differ
+	// in v alone may be asked as one, {_id: {$in: […]}}: each answer tells whose it
+	// is. With a collation several documents may match, and without their _id nobody could
+	// tell them apart.
 	Point Class = iota
-	// Range is any other find, count or distinct: it may be evacuated from an
-	// ejected host.
+	// Range is any other find, count or distinct: like a Point, it may be evacuated
+	// from an ejected host.
 	Range
 	// Heavy is an aggregate or a command: it is never evacuated.
 	Heavy
@@ -42,6 +46,8 @@ const (
 
 // Read is an encoded read. It is immutable.
 type Read struct {
+	// Collection is "$cmd.aggregate" for an Aggregate on the database, as its cursor
+	// is called.
 	Database, Collection string
 	// Name is the command's name, such as "find".
 	Name  string
@@ -55,10 +61,14 @@ type Read struct {
 	// Cursor is a Pinned read's cursor.
 	Cursor *messages.Cursor
 	// TakesReadConcern says that the command may carry a readConcern that is
-	// evenkeel's to add: not a Command, not a Pinned read.
+	// evenkeel's to add: not a Pinned read, and a Command only to make it wait for
+	// Read.After.
 	TakesReadConcern bool
 	// MaxTimeMS is a maxTimeMS of the caller's own, 0 for none.
 	MaxTimeMS int64
+	// limited says that Body has a maxTimeMS, 0 included: a second one would be
+	// refused.
+	limited bool
 }
 
 // WriteClass sorts writes by what may go together and what can be settled.
@@ -83,11 +93,11 @@ type Write struct {
 	Database, Collection string
 	Class                WriteClass
 	// Operation is the message's operation with every value encoded: documents,
-	// filters, updates, and the BSON-valued options, are bson.Raw or bson.RawValue, and its Options
-	// is a single resolved lister.
+	// filters, updates, and the BSON-valued options, are bson.Raw or bson.RawValue, and
+	// its Options are none or a single resolved lister. Nothing of it is the caller's.
 	Operation messages.WriteOperation
 	// ID is the _id of the one document this write names: an Insert's, or that of a
-	// filter that is exactly {_id: v}. Its zero Value is none.
+	// filter that is exactly {_id: v} and has no collation. Its zero Value is none.
 	ID bson.RawValue
 	// IDGenerated says that ID is an ObjectID this package made.
 	IDGenerated bool

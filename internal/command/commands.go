@@ -3,6 +3,9 @@ package command
 import (
 	"errors"
 	"fmt"
+	"maps"
+	"slices"
+	"strconv"
 	"strings"
 
 	"go.mongodb.org/mongo-driver/v2/bson"
@@ -10,45 +13,53 @@ import (
 	"github.com/evenkeel/evenkeel/messages"
 )
 
-// reading are the commands that only read. Not among them: validate, which locks
-// the collection; profile and setParameter, which set; mapReduce, which may write;
-// and getMore, whose cursor is on one host.
+// reading are the commands that only read, in every spelling the server knows: to it,
+// FIND is no command. Not among them: validate, which locks the collection; profile
+// and setParameter, which set; mapReduce, which may write; and getMore, whose cursor
+// is on one host.
 var reading = map[string]bool{
-	"find": true, "aggregate": true, "count": true, "distinct": true,
-	"listcollections": true, "listindexes": true, "listdatabases": true,
-	"collstats": true, "dbstats": true, "dbhash": true, "datasize": true, "explain": true,
-	"ping": true, "hello": true, "ismaster": true, "buildinfo": true, "serverstatus": true, "hostinfo": true,
-	"connectionstatus": true, "replsetgetstatus": true, "replsetgetconfig": true, "getparameter": true,
-	"getdefaultrwconcern": true, "currentop": true, "top": true, "whatsmyuri": true, "getcmdlineopts": true, "listcommands": true,
+	"find": true, "aggregate": true, "count": true, "distinct": true, "explain": true,
+	"listCollections": true, "listIndexes": true, "listDatabases": true,
+	"collStats": true, "collstats": true, "dbStats": true, "dbstats": true,
+	"dbHash": true, "dbhash": true, "dataSize": true, "datasize": true,
+	"ping": true, "hello": true, "isMaster": true, "ismaster": true, "buildInfo": true, "buildinfo": true,
+	"serverStatus": true, "hostInfo": true, "connectionStatus": true, "connPoolStats": true,
+	"replSetGetStatus": true, "replSetGetConfig": true, "getParameter": true, "getDefaultRWConcern": true,
+	"currentOp": true, "top": true, "whatsmyuri": true, "getCmdLineOpts": true, "getLog": true, "listCommands": true,
+	"usersInfo": true, "rolesInfo": true,
 }
+
+// waiting are the commands that can be told to wait for a time of the set's.
+var waiting = map[string]bool{"find": true, "aggregate": true, "count": true, "distinct": true}
 
 // owned are the commands that evenkeel, or the driver below it, answers for
 // itself.
 var owned = map[string]string{
-	"getmore":           "send messages.GetMore",
-	"killcursors":       "send messages.CloseCursor",
-	"startsession":      "the lane has a session of its own",
-	"endsessions":       "the lane has a session of its own",
-	"refreshsessions":   "the lane has a session of its own",
-	"killsessions":      "it would end the lane's session",
-	"killallsessions":   "it would end the lane's session",
-	"committransaction": "transactions are not supported; use App.Client",
-	"aborttransaction":  "transactions are not supported; use App.Client",
-	"saslstart":         "the driver logs in",
-	"saslcontinue":      "the driver logs in",
-	"authenticate":      "the driver logs in",
-	"logout":            "the driver logs in",
+	"getMore":                  "send messages.GetMore",
+	"killCursors":              "send messages.CloseCursor",
+	"startSession":             "there is a session already",
+	"endSessions":              "it would end a session that others use",
+	"refreshSessions":          "sessions are kept alive by what they are used for",
+	"killSessions":             "it would end a session that others use",
+	"killAllSessions":          "it would end sessions that others use",
+	"killAllSessionsByPattern": "it would end sessions that others use",
+	"commitTransaction":        "transactions are not supported; use App.Client",
+	"abortTransaction":         "transactions are not supported; use App.Client",
+	"saslStart":                "the driver logs in",
+	"saslContinue":             "the driver logs in",
+	"authenticate":             "the driver logs in",
+	"logout":                   "the driver logs in",
 }
 
 // internalFields are those that the driver adds to a command.
 var internalFields = map[string]string{
 	"$db":              "name the database in Database",
-	"lsid":             "the lane, or the read, has a session of its own",
+	"lsid":             "there is a session already",
 	"txnNumber":        "a Command is never sent twice",
 	"autocommit":       "transactions are not supported; use App.Client",
 	"startTransaction": "transactions are not supported; use App.Client",
-	"$clusterTime":     "use Read.After",
-	"$readPreference":  "use Read.From",
+	"$clusterTime":     "the driver adds it; a Read waits for what Read.After stands for",
+	"$readPreference":  "a Read chooses in Read.From, and a Write goes to the primary",
 }
 
 // command encodes a Command and checks what it must not hold.
@@ -56,26 +67,43 @@ func (e *Encoder) command(op messages.Command) (doc bson.Raw, name string, err e
 	if doc, err = e.ordered("Document", op.Document); err != nil {
 		return nil, "", err
 	}
-	elements, err := doc.Elements()
-	if err != nil {
-		return nil, "", invalid("Document", err)
+	if err := fits(len(doc)); err != nil {
+		return nil, "", err
 	}
-	if len(elements) == 0 {
+	w := walk(doc)
+	if !w.next() {
 		return nil, "", invalid("Document", errors.New("it is empty; its first key must be the command's name"))
 	}
-	name = elements[0].Key()
-	if instead, ok := owned[strings.ToLower(name)]; ok {
+	name = string(w.key)
+	if instead, ok := owned[name]; ok {
 		return nil, "", invalid("Document", fmt.Errorf("%s cannot be sent: %s", name, instead))
 	}
-	for _, el := range elements[1:] {
-		if instead, ok := internalFields[el.Key()]; ok {
-			return nil, "", invalid("Document", fmt.Errorf("it has the field %s: %s", el.Key(), instead))
+	for w.next() {
+		if instead, ok := internalFields[string(w.key)]; ok {
+			return nil, "", invalid("Document", fmt.Errorf("it has the field %s: %s", w.key, instead))
 		}
 	}
 	return doc, name, nil
 }
 
-func (e *Encoder) readCommand(r *Read, op messages.Command) error {
+// acknowledged refuses a write concern of a Command's own that leaves no outcome to
+// tell. Of what is no number the server takes strings, which are names.
+func acknowledged(doc bson.Raw) error {
+	w := find(findDocument(doc, "writeConcern"), "w")
+	n, ok := w.AsFloat64OK()
+	if w.Type == bson.TypeDecimal128 {
+		var err error
+		n, err = strconv.ParseFloat(w.Decimal128().String(), 64)
+		ok = err == nil
+	}
+	// To the server, 0.5 and what is not a number at all are 0.
+	if ok && !(n >= 1) {
+		return invalid("Document", fmt.Errorf("writeConcern: {w: %v} would leave no outcome to tell; use w: 1 or more", n))
+	}
+	return nil
+}
+
+func (e *Encoder) readCommand(r *Read, op messages.Command, wait bool) error {
 	if err := namespace(r.Database, r.Collection, false); err != nil {
 		return err
 	}
@@ -83,7 +111,10 @@ func (e *Encoder) readCommand(r *Read, op messages.Command) error {
 	if err != nil {
 		return err
 	}
-	if !reading[strings.ToLower(name)] {
+	if !reading[name] {
+		if meant := spelled(name); meant != "" {
+			return invalid("Document", fmt.Errorf("the server has no command %q; write %q", name, meant))
+		}
 		return fmt.Errorf("%w: %s is none of the commands that only read; send it to the master", messages.ErrNotARead, name)
 	}
 	if stage := commandWrites(name, doc); stage != "" {
@@ -91,39 +122,54 @@ func (e *Encoder) readCommand(r *Read, op messages.Command) error {
 	}
 	r.Class, r.Kind, r.Name, r.Body = Heavy, KindCommand, name, doc
 	r.TakesReadConcern = false
-	if v, err := doc.LookupErr("maxTimeMS"); err == nil {
-		r.MaxTimeMS, _ = v.AsInt64OK()
+	if wait {
+		switch {
+		case !waiting[name]:
+			return invalid("After", fmt.Errorf("%s does not wait; use it without After", name))
+		case !find(doc, "readConcern").IsZero():
+			return invalid("After", errors.New("the command has a readConcern of its own; put afterClusterTime there, or leave the readConcern out"))
+		}
+		r.TakesReadConcern = true
+	}
+	if limit := find(doc, "maxTimeMS"); !limit.IsZero() {
+		r.limited = true
+		r.MaxTimeMS, _ = limit.AsInt64OK()
 	}
 	return nil
 }
 
+// spelled is the reading command that a name was meant to be, "" for none.
+func spelled(name string) string {
+	for _, known := range slices.Sorted(maps.Keys(reading)) {
+		if strings.EqualFold(known, name) {
+			return known
+		}
+	}
+	return ""
+}
+
 // commandWrites names a stage that writes of an aggregate, or of one that is
-// explained.
+// explained: that would not be executed, but it is for the primary to plan.
 func commandWrites(name string, doc bson.Raw) string {
-	if strings.EqualFold(name, "explain") {
-		if inner, ok := doc.Index(0).Value().DocumentOK(); ok {
-			if first, err := inner.IndexErr(0); err == nil {
-				return commandWrites(first.Key(), inner)
+	switch name {
+	case "explain":
+		w := walk(doc)
+		if w.next() && w.typ == bson.TypeEmbeddedDocument {
+			if inner, ok := firstKey(w.value); ok {
+				return commandWrites(inner, w.value)
 			}
 		}
-		return ""
-	}
-	if !strings.EqualFold(name, "aggregate") {
-		return ""
-	}
-	pipeline, ok := doc.Lookup("pipeline").ArrayOK()
-	if !ok {
-		return ""
-	}
-	values, err := pipeline.Values()
-	if err != nil {
-		return ""
-	}
-	var stages []bson.Raw
-	for _, v := range values {
-		if d, ok := v.DocumentOK(); ok {
-			stages = append(stages, d)
+	case "aggregate":
+		var stages []bson.Raw
+		for w := walk(doc); w.next(); {
+			if string(w.key) != "pipeline" || w.typ != bson.TypeArray {
+				continue
+			}
+			for p := walk(w.value); p.next(); {
+				stages = append(stages, p.value)
+			}
 		}
+		return writingStage(stages)
 	}
-	return writingStage(stages)
+	return ""
 }

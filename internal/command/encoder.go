@@ -14,9 +14,6 @@ import (
 	"github.com/evenkeel/evenkeel/messages"
 )
 
-// maxDocument is the server's limit of a document that is stored.
-const maxDocument = 16 << 20
-
 // Encoder encodes messages as the driver would with the same registry and BSON
 // options. The zero value uses the driver's defaults. It is safe for concurrent use.
 type Encoder struct {
@@ -33,70 +30,104 @@ func (e *Encoder) document(field string, v any) (bson.Raw, error) {
 	return raw, nil
 }
 
-// ordered is document for values whose order matters: a map of several keys has
-// none.
+// ordered is document for values whose order matters.
 func (e *Encoder) ordered(field string, v any) (bson.Raw, error) {
 	if unordered(v) {
-		return nil, invalid(field, mongo.ErrMapForOrderedArgument{ParamName: strings.ToLower(field)})
+		return nil, notOrdered(field)
 	}
 	return e.document(field, v)
 }
 
+// unordered reports whether v is a map of several keys, which come in another order
+// each time.
+func unordered(v any) bool {
+	if v == nil {
+		return false
+	}
+	r := reflect.ValueOf(v)
+	return r.Kind() == reflect.Map && r.Len() > 1
+}
+
+func notOrdered(field string) error {
+	return invalid(field, mongo.ErrMapForOrderedArgument{ParamName: strings.ToLower(field)})
+}
+
 // marshal always copies: what the caller holds may change at once.
 func (e *Encoder) marshal(v any) (bson.Raw, error) {
+	var raw []byte
 	switch t := v.(type) {
 	case nil:
 		return nil, mongo.ErrNilDocument
 	case bson.Raw:
-		return checked(t)
+		raw = t
 	case []byte:
-		return checked(t)
+		raw = t
+	default:
+		raw, err := e.encode(v)
+		if err != nil {
+			return nil, mongo.MarshalError{Value: v, Err: err}
+		}
+		// What is inside may have been raw, or made by a method of the caller's.
+		return raw, valid(raw)
+	}
+	if len(raw) == 0 {
+		return nil, mongo.ErrNilDocument
+	}
+	if n := documentSize(raw); n > 0 {
+		raw = raw[:n]
+	}
+	// Copied first: it may change while it is looked through.
+	raw = bytes.Clone(raw)
+	return raw, valid(raw)
+}
+
+func (e *Encoder) encode(v any) ([]byte, error) {
+	if e.Registry == nil && e.BSON == nil {
+		return bson.Marshal(v) // The same, with the driver's own pool of encoders.
 	}
 	var buf bytes.Buffer
 	enc := bson.NewEncoder(bson.NewDocumentWriter(&buf))
 	e.configure(enc)
 	if err := enc.Encode(v); err != nil {
-		return nil, mongo.MarshalError{Value: v, Err: err}
+		return nil, err
 	}
 	return buf.Bytes(), nil
 }
 
-// checked copies raw BSON after a look whether it is a document at all: broken
-// bytes would be refused by the server, or cut the connection that others use too.
-func checked(raw bson.Raw) (bson.Raw, error) {
-	if len(raw) == 0 {
-		return nil, mongo.ErrNilDocument
-	}
-	if err := raw.Validate(); err != nil {
-		return nil, err
-	}
-	n, _, _ := readLength(raw)
-	return bytes.Clone(raw[:n]), nil
-}
-
 func (e *Encoder) configure(enc *bson.Encoder) {
-	if o := e.BSON; o != nil {
-		for _, f := range []struct {
-			on  bool
-			set func()
-		}{
-			{o.ErrorOnInlineDuplicates, enc.ErrorOnInlineDuplicates},
-			{o.IntMinSize, enc.IntMinSize},
-			{o.NilByteSliceAsEmpty, enc.NilByteSliceAsEmpty},
-			{o.NilMapAsEmpty, enc.NilMapAsEmpty},
-			{o.NilSliceAsEmpty, enc.NilSliceAsEmpty},
-			{o.OmitZeroStruct, enc.OmitZeroStruct},
-			{o.OmitEmpty, enc.OmitEmpty},
-			{o.StringifyMapKeysWithFmt, enc.StringifyMapKeysWithFmt},
-			{o.UseJSONStructTags, enc.UseJSONStructTags},
-		} {
-			if f.on {
-				f.set()
-			}
-		}
-	}
 	if e.Registry != nil {
 		enc.SetRegistry(e.Registry)
+	}
+	o := e.BSON
+	if o == nil {
+		return
+	}
+	if o.ErrorOnInlineDuplicates {
+		enc.ErrorOnInlineDuplicates()
+	}
+	if o.IntMinSize {
+		enc.IntMinSize()
+	}
+	if o.NilByteSliceAsEmpty {
+		enc.NilByteSliceAsEmpty()
+	}
+	if o.NilMapAsEmpty {
+		enc.NilMapAsEmpty()
+	}
+	if o.NilSliceAsEmpty {
+		enc.NilSliceAsEmpty()
+	}
+	if o.OmitZeroStruct {
+		enc.OmitZeroStruct()
+	}
+	if o.OmitEmpty {
+		enc.OmitEmpty()
+	}
+	if o.StringifyMapKeysWithFmt {
+		enc.StringifyMapKeysWithFmt()
+	}
+	if o.UseJSONStructTags {
+		enc.UseJSONStructTags()
 	}
 }
 
@@ -106,7 +137,11 @@ func (e *Encoder) value(field string, v any) (bson.RawValue, error) {
 	if err != nil {
 		return bson.RawValue{}, invalid(field, err)
 	}
-	return doc.Lookup("v"), nil
+	value := find(doc, "v")
+	if value.IsZero() {
+		return value, invalid(field, fmt.Errorf("%T encodes to nothing", v))
+	}
+	return value, nil
 }
 
 // pipeline encodes an aggregation pipeline of any type that the driver takes.
@@ -114,27 +149,8 @@ func (e *Encoder) pipeline(field string, p any) (stages []bson.Raw, err error) {
 	switch t := p.(type) {
 	case nil:
 		return nil, invalid(field, errors.New("it is nil; use an empty mongo.Pipeline to match all"))
-	case bson.D, bson.Raw, []byte:
-		if reflect.ValueOf(t).Len() > 0 {
-			return nil, invalid(field, fmt.Errorf("%T is one document; use mongo.Pipeline or bson.A", t))
-		}
-		return nil, nil
 	case bson.RawArray:
-		values, err := t.Values()
-		if err != nil {
-			return nil, invalid(field, err)
-		}
-		for i, v := range values {
-			doc, ok := v.DocumentOK()
-			if !ok {
-				return nil, invalid(field, fmt.Errorf("stage %d is no document", i))
-			}
-			if doc, err = checked(doc); err != nil {
-				return nil, invalid(field, err)
-			}
-			stages = append(stages, doc)
-		}
-		return stages, nil
+		return e.stages(field, t)
 	case bson.ValueMarshaler:
 		typ, data, err := t.MarshalBSONValue()
 		if err != nil {
@@ -143,11 +159,17 @@ func (e *Encoder) pipeline(field string, p any) (stages []bson.Raw, err error) {
 		if bson.Type(typ) != bson.TypeArray {
 			return nil, invalid(field, fmt.Errorf("%T encodes to %v, not to an array", t, bson.Type(typ)))
 		}
-		return e.pipeline(field, bson.RawArray(data))
+		return e.stages(field, data)
 	}
 	v := reflect.ValueOf(p)
 	if v.Kind() != reflect.Slice && v.Kind() != reflect.Array {
 		return nil, invalid(field, fmt.Errorf("%T is no slice of stages; use mongo.Pipeline or bson.A", p))
+	}
+	if _, isDoc := p.(bson.D); isDoc || v.Type().Elem().Kind() == reflect.Uint8 {
+		if v.Len() > 0 {
+			return nil, invalid(field, fmt.Errorf("%T is no pipeline; use mongo.Pipeline, bson.A or bson.RawArray", p))
+		}
+		return nil, nil
 	}
 	for i := range v.Len() {
 		stage, err := e.marshal(v.Index(i).Interface())
@@ -159,43 +181,22 @@ func (e *Encoder) pipeline(field string, p any) (stages []bson.Raw, err error) {
 	return stages, nil
 }
 
-// resolve applies all setters of all listers, the later over the earlier.
-func resolve[T any](listers []options.Lister[T]) (*T, error) {
-	o := new(T)
-	for _, l := range listers {
-		if l == nil || reflect.ValueOf(l).Kind() == reflect.Pointer && reflect.ValueOf(l).IsNil() {
-			continue
-		}
-		for _, set := range l.List() {
-			if set == nil {
-				continue
-			}
-			if err := set(o); err != nil {
-				return nil, invalid("Options", err)
-			}
-		}
+// stages reads a pipeline that is encoded already.
+func (e *Encoder) stages(field string, array []byte) (stages []bson.Raw, err error) {
+	if len(array) == 0 {
+		return nil, nil
 	}
-	return o, nil
-}
-
-// resolved is a lister that sets everything at once. Only its pointer is one: the
-// driver asks each lister whether it is nil.
-type resolved[T any] struct{ to *T }
-
-// List implements options.Lister.
-func (r *resolved[T]) List() []func(*T) error {
-	return []func(*T) error{func(o *T) error { *o = *r.to; return nil }}
-}
-
-func frozen[T any](o *T) []options.Lister[T] { return []options.Lister[T]{&resolved[T]{o}} }
-
-// unordered reports whether v is a map of several keys.
-func unordered(v any) bool {
-	if v == nil {
-		return false
+	raw, err := e.document(field, array)
+	if err != nil {
+		return nil, err
 	}
-	r := reflect.ValueOf(v)
-	return r.Kind() == reflect.Map && r.Len() > 1
+	for w := walk(raw); w.next(); {
+		if w.typ != bson.TypeEmbeddedDocument {
+			return nil, invalid(fmt.Sprintf("%s[%d]", field, len(stages)), fmt.Errorf("it is a %v, and stages are documents", w.typ))
+		}
+		stages = append(stages, w.value)
+	}
+	return stages, nil
 }
 
 func invalid(field string, err error) error {
@@ -206,19 +207,24 @@ func invalid(field string, err error) error {
 	return &messages.InvalidError{Field: field, Err: err}
 }
 
-// namespace checks what a command goes to.
+// external is the one database with a $ in its name: users that other systems know
+// are kept there.
+const external = "$external"
+
+// namespace checks what a command goes to. Names that only some servers refuse are
+// left to the server.
 func namespace(db, coll string, needsCollection bool) error {
 	switch {
 	case db == "":
 		return invalid("Database", errors.New("it is empty"))
-	case strings.ContainsAny(db, "/\\. \"$\x00"):
+	case db != external && strings.ContainsAny(db, "/\\. \"$\x00"):
 		return invalid("Database", fmt.Errorf("%q has a character that names of databases must not have", db))
 	case needsCollection && coll == "":
 		return invalid("Collection", errors.New("it is empty"))
 	case strings.Contains(coll, "\x00"):
 		return invalid("Collection", errors.New("it has a null byte"))
-	case strings.HasPrefix(coll, ".") || strings.HasSuffix(coll, "."):
-		return invalid("Collection", fmt.Errorf("%q starts or ends with a dot", coll))
+	case strings.HasPrefix(coll, "."):
+		return invalid("Collection", fmt.Errorf("%q starts with a dot", coll))
 	}
 	return nil
 }

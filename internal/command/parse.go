@@ -1,6 +1,7 @@
 package command
 
 import (
+	"encoding/binary"
 	"errors"
 	"fmt"
 
@@ -14,26 +15,33 @@ import (
 // parts of reply. It returns the cursor's number, 0 when there is none or it is at its
 // end. An error means that the reply is not what the protocol says.
 func (r *Read) Parse(reply bson.Raw, rep *messages.ReadReply) (cursorID int64, err error) {
-	elements, err := reply.Elements()
-	if err != nil {
-		return 0, fmt.Errorf("evenkeel: malformed reply to %s: %w", r.Name, err)
-	}
 	var main bson.RawValue
-	want := map[Kind]string{KindOne: "cursor", KindBatch: "cursor", KindAggCount: "cursor", KindCount: "n", KindDistinct: "values"}[r.Kind]
-	for _, el := range elements {
-		switch key := el.Key(); key {
-		case want:
-			main = el.Value()
+	var clusterTime []byte // the whole element
+	want := r.Kind.field()
+	w := walk(reply)
+	for w.next() {
+		if want != "" && string(w.key) == want {
+			main = w.raw()
+			continue
+		}
+		switch string(w.key) {
 		case "operationTime":
-			if v := el.Value(); v.Type == bson.TypeTimestamp {
-				rep.Token.OperationTime.T, rep.Token.OperationTime.I, _ = v.TimestampOK()
+			if w.typ == bson.TypeTimestamp {
+				rep.Token.OperationTime = bson.Timestamp{I: binary.LittleEndian.Uint32(w.value), T: binary.LittleEndian.Uint32(w.value[4:])}
 			}
 		case "$clusterTime":
-			rep.Token.ClusterTime, _ = el.Value().DocumentOK()
+			if w.typ == bson.TypeEmbeddedDocument {
+				clusterTime = w.elem
+			}
 		}
+	}
+	if w.broken {
+		return 0, fmt.Errorf("evenkeel: malformed reply to %s: it is no document", r.Name)
 	}
 	if rep.Token.OperationTime.IsZero() {
 		rep.Token = messages.Token{} // A standalone has neither.
+	} else if clusterTime != nil {
+		rep.Token.ClusterTime = document(clusterTime)
 	}
 	switch r.Kind {
 	case KindCommand:
@@ -49,81 +57,92 @@ func (r *Read) Parse(reply bson.Raw, rep *messages.ReadReply) (cursorID int64, e
 		rep.Count = n
 		return 0, nil
 	case KindDistinct:
-		values, ok := main.ArrayOK()
-		if !ok || values.Validate() != nil {
+		if main.Type != bson.TypeArray {
 			return 0, r.malformed("values")
 		}
-		rep.Values = values
+		rep.Values = bson.RawArray(main.Value)
 		return 0, nil
 	}
-	cursor, ok := main.DocumentOK()
-	if !ok {
+	if main.Type != bson.TypeEmbeddedDocument {
 		return 0, r.malformed("cursor")
 	}
-	docs, id, err := r.batch(cursor)
-	if err != nil {
-		return 0, err
-	}
-	switch r.Kind {
-	case KindOne:
-		if len(docs) == 0 {
-			rep.Err = mongo.ErrNoDocuments
-		} else {
-			rep.Document = docs[0]
-		}
-		return 0, nil
-	case KindAggCount:
-		if len(docs) > 0 {
-			n, ok := docs[0].Lookup("n").AsInt64OK()
-			if !ok {
-				return 0, r.malformed("n")
-			}
-			rep.Count = n
-		}
-		return 0, nil
-	}
-	rep.Documents = docs
-	return id, nil
+	return r.cursor(main.Value, rep)
 }
 
-// batch reads a cursor document.
-func (r *Read) batch(cursor bson.Raw) (docs []bson.Raw, id int64, err error) {
-	elements, err := cursor.Elements()
-	if err != nil {
-		return nil, 0, r.malformed("cursor")
+// field is the field of the reply that holds what was asked for.
+func (k Kind) field() string {
+	switch k {
+	case KindOne, KindBatch, KindAggCount:
+		return "cursor"
+	case KindCount:
+		return "n"
+	case KindDistinct:
+		return "values"
 	}
-	found := false
-	for _, el := range elements {
-		switch el.Key() {
+	return ""
+}
+
+// document wraps an element as a document. A session of the driver takes a cluster
+// time only together with its name.
+func document(elem []byte) bson.Raw {
+	d := newBody(len(elem) + 5)
+	d.b = append(d.b, elem...)
+	return d.end()
+}
+
+// cursor reads the cursor document of a reply.
+func (r *Read) cursor(cursor bson.Raw, rep *messages.ReadReply) (id int64, err error) {
+	var batch []byte
+	w := walk(cursor)
+	for w.next() {
+		switch string(w.key) {
 		case "id":
-			var ok bool
-			if id, ok = el.Value().Int64OK(); !ok {
-				return nil, 0, r.malformed("cursor.id")
+			if w.typ != bson.TypeInt64 {
+				return 0, r.malformed("cursor.id")
 			}
+			id = int64(binary.LittleEndian.Uint64(w.value))
 		case "firstBatch", "nextBatch":
-			array, ok := el.Value().ArrayOK()
-			if !ok {
-				return nil, 0, r.malformed("cursor." + el.Key())
+			if w.typ != bson.TypeArray {
+				return 0, r.malformed("cursor.firstBatch")
 			}
-			values, err := array.Values()
-			if err != nil {
-				return nil, 0, r.malformed("cursor." + el.Key())
-			}
-			docs = make([]bson.Raw, len(values))
-			for i, v := range values {
-				doc, ok := v.DocumentOK()
-				if !ok {
-					return nil, 0, r.malformed("cursor." + el.Key())
-				}
-				docs[i] = doc
-			}
-			found = true
+			batch = w.value
 		}
 	}
-	if !found {
-		return nil, 0, r.malformed("cursor")
+	if w.broken || batch == nil {
+		return 0, r.malformed("cursor")
 	}
-	return docs, id, nil
+	n := 0
+	for w = walk(batch); w.next(); n++ {
+		if w.typ != bson.TypeEmbeddedDocument {
+			return 0, r.malformed("cursor.firstBatch")
+		}
+		if n > 0 {
+			continue
+		}
+		switch r.Kind {
+		case KindOne:
+			rep.Document = w.value
+		case KindAggCount:
+			var ok bool
+			if rep.Count, ok = find(w.value, "n").AsInt64OK(); !ok {
+				return 0, r.malformed("n")
+			}
+		}
+	}
+	if w.broken {
+		return 0, r.malformed("cursor.firstBatch")
+	}
+	switch {
+	case r.Kind == KindBatch:
+		rep.Documents = make([]bson.Raw, 0, n)
+		for w = walk(batch); w.next(); {
+			rep.Documents = append(rep.Documents, w.value)
+		}
+		return id, nil
+	case r.Kind == KindOne && n == 0:
+		rep.Err = mongo.ErrNoDocuments
+	}
+	return 0, nil
 }
 
 var errMalformed = errors.New("it is missing or of the wrong type")

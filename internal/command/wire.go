@@ -1,7 +1,6 @@
 package command
 
 import (
-	"encoding/binary"
 	"time"
 
 	"go.mongodb.org/mongo-driver/v2/bson"
@@ -17,32 +16,38 @@ type Concern struct {
 
 // Wire is the command for one attempt: the body, with the read concern and the
 // time the server may take. Zero maxTime adds none, and leaves that to whoever
-// sends it.
+// sends it. A Command is not given the level, which is up to its document.
 func (r *Read) Wire(c Concern, maxTime time.Duration) bson.Raw {
+	if r.Kind == KindCommand {
+		c.Level = ""
+	}
 	concern := r.TakesReadConcern && (c.Level != "" || !c.After.IsZero())
-	limit := maxTime > 0 && r.Class != Pinned && r.MaxTimeMS == 0
+	limit := maxTime > 0 && r.Class != Pinned && r.MaxTimeMS == 0 && !r.limited
 	if !concern && !limit {
 		return r.Body
 	}
-	d := &body{b: make([]byte, 0, len(r.Body)+len(c.Level)+80)}
+	d := &body{b: make([]byte, 0, len(r.Body)+len(c.Level)+96)}
 	d.b = append(d.b, r.Body[:len(r.Body)-1]...)
 	if concern {
-		d.key(bson.TypeEmbeddedDocument, "readConcern")
-		start := len(d.b)
-		d.b = append(d.b, 0, 0, 0, 0)
-		if c.Level != "" {
-			d.str("level", c.Level)
-		}
+		start := d.open(bson.TypeEmbeddedDocument, "readConcern")
+		d.nonEmpty("level", c.Level)
 		if !c.After.IsZero() {
-			d.key(bson.TypeTimestamp, "afterClusterTime")
-			d.b = binary.LittleEndian.AppendUint32(d.b, c.After.I)
-			d.b = binary.LittleEndian.AppendUint32(d.b, c.After.T)
+			d.timestamp("afterClusterTime", c.After)
 		}
-		d.b = append(d.b, 0)
-		binary.LittleEndian.PutUint32(d.b[start:], uint32(len(d.b)-start))
+		d.close(start)
 	}
 	if limit {
 		d.int64("maxTimeMS", milliseconds(maxTime))
 	}
 	return d.end()
+}
+
+// milliseconds rounds up: a limit of less than one is one, as zero means none to
+// the server.
+func milliseconds(d time.Duration) int64 {
+	ms := int64(d / time.Millisecond)
+	if d%time.Millisecond > 0 {
+		ms++
+	}
+	return max(1, ms)
 }
