@@ -36,10 +36,12 @@ func steady(t testing.TB, opts Options) *Set {
 	return set
 }
 
-// connect makes a client of the set, or of one address of it.
+// connect makes a client of the set, or of one address of it. Its heartbeats are as
+// frequent as they can be: when the driver disconnects between two hellos, it waits
+// for the second one, which is held back that long.
 func connect(t testing.TB, uri string, change ...func(*options.ClientOptions)) *mongo.Client {
 	t.Helper()
-	opts := options.Client().ApplyURI(uri).SetServerSelectionTimeout(20 * time.Second)
+	opts := options.Client().ApplyURI(uri).SetServerSelectionTimeout(20 * time.Second).SetHeartbeatInterval(500 * time.Millisecond)
 	for _, fn := range change {
 		fn(opts)
 	}

@@ -193,20 +193,22 @@ func (p *process) stand(handoff bool) bool {
 	}
 	b := ballot{from: p.id, term: p.disk.term, top: p.disk.log.top(), cfg: p.disk.cfg, dry: true}
 	p.mu.Unlock()
+	ahead := false
 	if !handoff {
-		yes, ahead := p.poll(b)
-		if yes < b.cfg.majority() {
-			return false
-		}
-		// One that is ahead of a candidate that would win should win itself, and has
-		// woken up by now: it has been asked. But it may be unable to for a reason
-		// that it does not know, so this is not done for ever.
-		if ahead && p.yielded < 2 {
-			p.yielded++
+		var yes int
+		if yes, ahead = p.poll(b); yes < b.cfg.majority() {
 			return false
 		}
 	}
 	if p.enter(p.ctx) != nil {
+		return false
+	}
+	// One that is ahead of a candidate that would win should win itself, and has
+	// woken up by now: it has been asked. But it may be unable to for a reason that
+	// it does not know, so this is not done for ever.
+	if ahead && p.yielded < 2 {
+		p.yielded++
+		p.mu.Unlock()
 		return false
 	}
 	if p.role != Secondary || p.disk.term != b.term || p.disk.cfg != b.cfg {

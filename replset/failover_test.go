@@ -1,0 +1,257 @@
+package replset
+
+import (
+	"context"
+	"errors"
+	"math/rand/v2"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"go.mongodb.org/mongo-driver/v2/bson"
+	"go.mongodb.org/mongo-driver/v2/mongo"
+	"go.mongodb.org/mongo-driver/v2/mongo/options"
+	"go.mongodb.org/mongo-driver/v2/mongo/readpref"
+	"go.mongodb.org/mongo-driver/v2/mongo/writeconcern"
+)
+
+// w1 is a collection whose writes the primary alone acknowledges.
+func w1(client *mongo.Client) *mongo.Collection {
+	return client.Database("game").Collection("players", options.Collection().SetWriteConcern(writeconcern.W1()))
+}
+
+func players(client *mongo.Client) *mongo.Collection {
+	return client.Database("game").Collection("players")
+}
+
+func TestAPartitionedPrimaryStepsDownAndItsWritesRollBack(t *testing.T) {
+	set := steady(t, Options{ElectionTimeout: 200 * time.Millisecond})
+	old := set.Primary()
+	alone := direct(t, old)
+	if _, err := players(alone).InsertOne(soon(t), bson.D{{Key: "_id", Value: "majority"}}); err != nil {
+		t.Fatal(err)
+	}
+	set.Partition([]int{old.Index()})
+	if _, err := w1(alone).InsertOne(soon(t), bson.D{{Key: "_id", Value: "alone"}}); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, "the old primary steps down, and there is another", func() bool {
+		p := set.Primary()
+		return !old.IsPrimary() && p != nil && p != old
+	})
+	if n := number(t, players(alone), bson.D{{Key: "_id", Value: "alone"}}); n != 1 {
+		t.Error("it rolled back before it heard of the others")
+	}
+	set.Heal()
+	if err := set.AwaitSecondaries(soon(t)); err != nil {
+		t.Fatal(err)
+	}
+	for _, m := range set.Members() {
+		coll := players(direct(t, m))
+		if number(t, coll, bson.D{{Key: "_id", Value: "alone"}}) != 0 || number(t, coll, bson.D{{Key: "_id", Value: "majority"}}) != 1 {
+			t.Errorf("%v kept a write of the partitioned primary, or lost one of the majority", m)
+		}
+	}
+}
+
+func TestAMajorityWriteToACutOffPrimaryFailsWithAWriteConcernError(t *testing.T) {
+	set := steady(t, Options{ElectionTimeout: 200 * time.Millisecond})
+	old := set.Primary()
+	client := connect(t, "mongodb://"+old.Host()+"/?directConnection=true&retryWrites=false")
+	set.Partition([]int{old.Index()})
+	_, err := players(client).InsertOne(soon(t), bson.D{{Key: "_id", Value: 1}})
+	var failed mongo.WriteException
+	if !errors.As(err, &failed) || failed.WriteConcernError == nil || failed.WriteConcernError.Code != 11602 {
+		t.Fatalf("the insert ended with %v", err)
+	}
+}
+
+// TestAWriteThatIsRetriedOnTheNextPrimaryIsNotAppliedTwice lets the primary die
+// after its write has reached one member, but no majority and not the client.
+func TestAWriteThatIsRetriedOnTheNextPrimaryIsNotAppliedTwice(t *testing.T) {
+	set := steady(t, Options{Members: 5, ElectionTimeout: 200 * time.Millisecond})
+	old := set.Primary()
+	client := connect(t, set.URI())
+	if _, err := players(client).InsertOne(soon(t), bson.D{{Key: "_id", Value: "ann"}, {Key: "gold", Value: 0}}); err != nil {
+		t.Fatal(err)
+	}
+	if err := set.AwaitSecondaries(soon(t)); err != nil {
+		t.Fatal(err)
+	}
+	heir := set.Member((old.Index() + 1) % 5)
+	for _, m := range set.Members() {
+		if m != old && m != heir {
+			m.Lag(time.Hour)
+		}
+	}
+	done := make(chan error, 1)
+	go func() {
+		_, err := players(client).UpdateOne(soon(t), bson.D{{Key: "_id", Value: "ann"}}, bson.D{{Key: "$inc", Value: bson.D{{Key: "gold", Value: 1}}}})
+		done <- err
+	}()
+	has := direct(t, heir)
+	eventually(t, "one member has the write", func() bool {
+		return number(t, players(has), bson.D{{Key: "gold", Value: 1}}) == 1
+	})
+	old.Kill()
+	eventually(t, "it is the next primary", heir.IsPrimary)
+	for _, m := range set.Members() {
+		m.Lag(0)
+	}
+	if err := <-done; err != nil {
+		t.Fatal(err)
+	}
+	var ann struct{ Gold int }
+	if err := players(client).FindOne(soon(t), bson.D{{Key: "_id", Value: "ann"}}).Decode(&ann); err != nil {
+		t.Fatal(err)
+	}
+	if ann.Gold != 1 {
+		t.Errorf("one $inc made %d", ann.Gold)
+	}
+}
+
+func TestAReadAfterAWriteWaitsForALaggingSecondary(t *testing.T) {
+	set := steady(t, Options{})
+	for _, m := range set.Members() {
+		if !m.IsPrimary() {
+			m.Lag(150 * time.Millisecond)
+		}
+	}
+	client := connect(t, set.URI())
+	secondary := client.Database("game").Collection("players", options.Collection().SetReadPreference(readpref.Secondary()))
+	session, err := client.StartSession(options.Session().SetCausalConsistency(true))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer session.EndSession(context.Background())
+	ctx := mongo.NewSessionContext(soon(t), session)
+	if _, err := w1(client).InsertOne(ctx, bson.D{{Key: "_id", Value: 1}}); err != nil {
+		t.Fatal(err)
+	}
+	if err := secondary.FindOne(soon(t), bson.D{}).Err(); !errors.Is(err, mongo.ErrNoDocuments) {
+		t.Errorf("a secondary that lags has the write already: %v", err)
+	}
+	if err := secondary.FindOne(ctx, bson.D{}).Err(); err != nil {
+		t.Errorf("the session does not read its own write: %v", err)
+	}
+}
+
+func TestStepDownHandsOverWithoutAnElectionTimeOut(t *testing.T) {
+	set := steady(t, Options{ElectionTimeout: time.Minute})
+	client := connect(t, set.URI())
+	// A third time would have to wait until the first one may stand again.
+	for i := range 2 {
+		if _, err := players(client).InsertOne(soon(t), bson.D{{Key: "_id", Value: i}}); err != nil {
+			t.Fatal(err)
+		}
+		if err := set.StepDown(soon(t)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if _, err := players(client).InsertOne(soon(t), bson.D{{Key: "_id", Value: "last"}}); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func TestTheHandlesOfOneSetDoNotTouchAnother(t *testing.T) {
+	a, b := steady(t, Options{}), steady(t, Options{})
+	client := connect(t, a.URI())
+	if _, err := players(client).InsertOne(soon(t), bson.D{{Key: "_id", Value: 1}}); err != nil {
+		t.Fatal(err)
+	}
+	_ = client.Disconnect(soon(t))
+	for _, m := range a.Members() {
+		m.Kill()
+	}
+	coll := players(connect(t, b.URI()))
+	if n := number(t, coll, bson.D{}); n != 0 {
+		t.Errorf("the other set has %d documents", n)
+	}
+	if _, err := coll.InsertOne(soon(t), bson.D{{Key: "_id", Value: 1}}); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// TestNumberedWritesSurviveKillsFreezesAndStepDowns has writers push numbers,
+// retried by hand until they are acknowledged, while primaries go.
+func TestNumberedWritesSurviveKillsFreezesAndStepDowns(t *testing.T) {
+	seed := rand.Uint64()
+	t.Logf("seed %d", seed)
+	r := rand.New(rand.NewPCG(seed, 0))
+	set := steady(t, Options{ElectionTimeout: 100 * time.Millisecond})
+	client := connect(t, set.URI(), func(o *options.ClientOptions) { o.SetTimeout(5 * time.Second) })
+	ctx, stop := context.WithCancel(soon(t))
+	defer stop()
+	const writers = 4
+	acked := make([][]int32, writers)
+	var progress [writers]atomic.Int32
+	var wg sync.WaitGroup
+	for w := range writers {
+		wg.Go(func() {
+			for i := int32(1); ctx.Err() == nil; i++ {
+				_, err := players(client).UpdateOne(ctx, bson.D{{Key: "_id", Value: w}}, bson.D{{Key: "$push", Value: bson.D{{Key: "seen", Value: i}}}}, options.UpdateOne().SetUpsert(true))
+				if err == nil {
+					acked[w] = append(acked[w], i)
+					progress[w].Add(1)
+				}
+			}
+		})
+	}
+	for round := range int32(8) {
+		eventually(t, "every writer has gone on", func() bool {
+			for w := range progress {
+				if progress[w].Load() < 10*round {
+					return false
+				}
+			}
+			return true
+		})
+		p, err := set.AwaitPrimary(soon(t))
+		if err != nil {
+			t.Fatal(err)
+		}
+		switch r.IntN(3) {
+		case 0:
+			p.Kill()
+			eventually(t, "another primary", func() bool { return set.Primary() != nil })
+			if err := p.Restart(); err != nil {
+				t.Fatal(err)
+			}
+		case 1:
+			p.Freeze()
+			eventually(t, "another primary", func() bool { q := set.Primary(); return q != nil && q != p })
+			p.Unfreeze()
+		case 2:
+			_ = set.StepDown(soon(t)) // another election may be under way
+		}
+		if err := set.AwaitSecondaries(soon(t)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	stop()
+	wg.Wait()
+	if err := set.AwaitSecondaries(soon(t)); err != nil {
+		t.Fatal(err)
+	}
+	for w := range writers {
+		var doc struct{ Seen []int32 }
+		if err := players(client).FindOne(soon(t), bson.D{{Key: "_id", Value: w}}).Decode(&doc); err != nil {
+			t.Fatal(err)
+		}
+		found := map[int32]bool{}
+		last := int32(0)
+		for _, i := range doc.Seen {
+			if i <= last {
+				t.Errorf("writer %d: %d came after %d", w, i, last)
+			}
+			last, found[i] = i, true
+		}
+		for _, i := range acked[w] {
+			if !found[i] {
+				t.Errorf("writer %d: %d was acknowledged and is lost", w, i)
+			}
+		}
+		t.Logf("writer %d: %d acknowledged of %d", w, len(acked[w]), last)
+	}
+}
