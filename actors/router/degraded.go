@@ -23,7 +23,8 @@ type degraded struct {
 	stopped bool        // mu
 }
 
-// review compares what is live with what reads want, after a host joined or left.
+// review compares what is live with what reads want, after a host joined or left. Nothing
+// else changes it.
 func (d *degraded) review() {
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -37,17 +38,6 @@ func (d *degraded) review() {
 		return
 	}
 	d.tell(d.assess())
-}
-
-// fell notes that a read was served by a fallback. It costs a lock only, as long as that
-// is known already.
-func (d *degraded) fell() {
-	d.mu.Lock()
-	known := d.reason != "" || d.grace != nil
-	d.mu.Unlock()
-	if !known {
-		d.review()
-	}
 }
 
 // assess names what is wrong. The app's own setting of where to read from decides.

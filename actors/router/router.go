@@ -10,15 +10,18 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"runtime/debug"
 	"sync"
 	"sync/atomic"
 	"time"
 
 	"github.com/asynkron/protoactor-go/actor"
+	"github.com/rs/zerolog"
 	"go.mongodb.org/mongo-driver/v2/mongo"
 
 	"github.com/evenkeel/evenkeel/internal/command"
 	"github.com/evenkeel/evenkeel/internal/door"
+	"github.com/evenkeel/evenkeel/internal/refusals"
 	"github.com/evenkeel/evenkeel/internal/request"
 	"github.com/evenkeel/evenkeel/messages"
 )
@@ -35,14 +38,19 @@ type Router struct {
 	budget   *budget
 	degraded degraded
 
-	pending  atomic.Int64
-	stopping atomic.Bool
+	pending atomic.Int64
+	counts  counts
+	full    *refusals.Teller
+	deaf    zerolog.Logger // for reads without a sender: a warning a second at most
+
+	stopping atomic.Bool   // new reads are refused, and none is parked
+	over     atomic.Bool   // no read is sent any more
 	idle     chan struct{} // has a value after the last read was answered
-	counts   counts
 
 	mu     sync.Mutex
 	parked map[*request.Read]bool // mu; reads that wait for a host
 	joins  uint64                 // mu; how often a host joined, see park
+	waking bool                   // mu; wake is running
 }
 
 type counts struct {
@@ -71,7 +79,10 @@ func New(system *actor.ActorSystem, cfg Config) (*Router, error) {
 		cfg: cfg, system: system, budget: newBudget(now), parked: map[*request.Read]bool{}, idle: make(chan struct{}, 1),
 		balancer: NewBalancer(cfg.Policy, cfg.SlowStart, uint64(now.UnixNano())),
 	}
+	r.full = refusals.New(cfg.Emit, "", limitReads, int64(cfg.ReadQueue))
+	r.deaf = cfg.Logger.Sample(&zerolog.BurstSampler{Burst: 1, Period: time.Second})
 	r.degraded = degraded{router: r, since: now}
+	r.degraded.review() // There may be no host to join, or leave, at all.
 	r.door = door.Open(system, "evenkeel-router-", func(message any, sender *actor.PID) bool {
 		read, ok := message.(*messages.Read)
 		if ok {
@@ -103,7 +114,7 @@ func (r *Router) Stat() Stat {
 func (r *Router) receive(m *messages.Read, sender *actor.PID) {
 	if sender == nil {
 		r.counts.refused.Add(1)
-		r.cfg.Logger.Warn().Msg("a Read without a sender is dropped: nobody would get its reply; use Request instead of Send")
+		r.deaf.Warn().Msg("a Read without a sender is dropped: nobody would get its reply; use Request instead of Send")
 		return
 	}
 	r.Submit(m, func(rep *messages.ReadReply) { r.system.Root.Send(sender, rep) })
@@ -140,12 +151,13 @@ func (r *Router) Submit(m *messages.Read, deliver func(*messages.ReadReply)) (ca
 		return refuse(&messages.DeadlineError{Phase: "queued"})
 	}
 	if n := r.pending.Add(1); n > int64(r.cfg.ReadQueue) {
-		r.pending.Add(-1)
+		r.answered()
+		r.full.Refused()
 		return refuse(&messages.OverloadedError{Limit: limitReads, Max: int64(r.cfg.ReadQueue), Pending: n - 1})
 	}
 	cmd, err := r.encode(m)
 	if err != nil {
-		r.pending.Add(-1)
+		r.answered()
 		return refuse(err)
 	}
 	var read *request.Read
@@ -153,12 +165,7 @@ func (r *Router) Submit(m *messages.Read, deliver func(*messages.ReadReply)) (ca
 		r.mu.Lock()
 		delete(r.parked, read)
 		r.mu.Unlock()
-		if r.pending.Add(-1) == 0 && r.stopping.Load() {
-			select {
-			case r.idle <- struct{}{}:
-			default:
-			}
-		}
+		r.answered()
 	}, func(rep *messages.ReadReply) {
 		if rep.Err != nil && !errors.Is(rep.Err, mongo.ErrNoDocuments) {
 			r.counts.failed.Add(1)
@@ -172,10 +179,6 @@ func (r *Router) Submit(m *messages.Read, deliver func(*messages.ReadReply)) (ca
 	r.budget.earn()
 	read.OnDeadline(func() { read.Fail(r.overdue(read)) })
 	r.route(read)
-	if r.stopping.Load() {
-		// Stop may have emptied the parked reads just before this one was parked.
-		r.failParked()
-	}
 	return func(err error) {
 		if err == nil {
 			err = messages.ErrStopped
@@ -184,148 +187,31 @@ func (r *Router) Submit(m *messages.Read, deliver func(*messages.ReadReply)) (ca
 	}
 }
 
+// answered takes a read off those that are pending.
+func (r *Router) answered() {
+	if r.pending.Add(-1) == 0 && r.stopping.Load() {
+		select {
+		case r.idle <- struct{}{}:
+		default:
+		}
+	}
+}
+
 // encode runs the encoder, whose marshalers are the game's own code.
 func (r *Router) encode(m *messages.Read) (cmd *command.Read, err error) {
 	defer func() {
 		if v := recover(); v != nil {
-			err = &messages.PanicError{Value: v}
+			err = &messages.PanicError{Value: v, Stack: debug.Stack()}
 		}
 	}()
 	return r.cfg.Encoder.Read(m)
 }
 
-// overdue says why a read was not answered in time.
-func (r *Router) overdue(read *request.Read) error {
-	r.mu.Lock()
-	parked := r.parked[read]
-	r.mu.Unlock()
-	late := &messages.DeadlineError{Phase: "sent", After: time.Since(read.Asked), Err: read.LastErr()}
-	if parked {
-		late.Phase = "held"
-		return &messages.NoLiveHostError{From: read.From, Hosts: r.cfg.Hosts(), Err: late}
-	}
-	return late
-}
-
-// route hands a read to a host, or parks it until there is one.
-func (r *Router) route(read *request.Read) {
-	if read.Cmd.Cursor != nil {
-		r.routePinned(read)
-		return
-	}
-	tried := read.Tried
-	var full error
-	for {
-		r.mu.Lock()
-		joins := r.joins
-		r.mu.Unlock()
-		now := time.Now()
-		host, fallback, another := r.balancer.Pick(read.From, !r.cfg.NoPrimaryFallback, tried, now)
-		if host == nil {
-			if full != nil {
-				r.counts.refused.Add(1)
-				read.Fail(full)
-				return
-			}
-			if err := read.LastErr(); err != nil && len(read.Tried) > 0 && r.anyLive(read.Tried) {
-				// All that are live have had it, and at least one of them is still there to
-				// say the same again.
-				read.Fail(err)
-				return
-			}
-			if r.park(read, joins) {
-				return
-			}
-			continue // A host joined between the pick and the parking.
-		}
-		if fallback {
-			r.degraded.fell()
-		}
-		read.AttemptDeadline = read.Deadline
-		if another && read.Cmd.Class == command.Point {
-			// Leaves as much for the next host: a point read takes milliseconds, and a host
-			// that needs half the deadline for one will not answer at all. Others may
-			// honestly take long; a hung host is found by its silence instead.
-			read.AttemptDeadline = now.Add(read.Deadline.Sub(now) / 2)
-		}
-		host.Load().Begin()
-		err := host.Offer(read)
-		if err == nil {
-			return
-		}
-		host.Load().End(0, now)
-		// Full, or gone a moment ago. Tried is not extended: it was never sent there.
-		tried = append(tried[:len(tried):len(tried)], host.Incarnation())
-		if errors.Is(err, messages.ErrOverloaded) {
-			full = err
-		}
-	}
-}
-
-// routePinned hands a cursor's read to the one host that has the cursor.
-func (r *Router) routePinned(read *request.Read) {
-	c := read.Cmd.Cursor
-	host := r.balancer.Find(c.Host, c.Incarnation)
-	if host == nil {
-		read.Fail(&messages.CursorLostError{Host: c.Host, Err: messages.ErrNotLive})
-		return
-	}
-	read.AttemptDeadline = read.Deadline
-	host.Load().Begin()
-	if err := host.Offer(read); err != nil {
-		host.Load().End(0, time.Now())
-		if errors.Is(err, messages.ErrNotLive) {
-			err = &messages.CursorLostError{Host: c.Host, Err: err}
-		}
-		read.Fail(err)
-	}
-}
-
-func (r *Router) anyLive(incarnations []uint64) bool {
-	for _, inc := range incarnations {
-		if r.balancer.Live(inc) {
-			return true
-		}
-	}
-	return false
-}
-
-// park keeps a read until a host joins. It reports false when one has joined
-// since joins was read: the pick was made without it, and its Join has woken all who
-// were parked then.
-func (r *Router) park(read *request.Read, joins uint64) bool {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	if r.joins != joins {
-		return false
-	}
-	if !read.Done() {
-		// A reply given between the two lines takes the read off again: its release
-		// waits for the lock.
-		r.parked[read] = true
-	}
-	return true
-}
-
 // Join makes a host live, or tells its new role.
 func (r *Router) Join(host request.Target, primary bool) {
 	r.balancer.Join(host, primary, time.Now())
-	r.mu.Lock()
-	r.joins++
-	waiting := make([]*request.Read, 0, len(r.parked))
-	for read := range r.parked {
-		waiting = append(waiting, read)
-	}
-	clear(r.parked)
-	r.mu.Unlock()
+	r.unpark()
 	r.degraded.review()
-	if len(waiting) > 0 {
-		go func() { // There may be very many, and the caller is a slave's actor.
-			for _, read := range waiting {
-				r.Unserved(read)
-			}
-		}()
-	}
 }
 
 // Leave takes a host out.
@@ -345,69 +231,20 @@ func (r *Router) Eject(host request.Target) bool {
 	return true
 }
 
-// Unserved takes back a read that a host has accepted and never sent.
-func (r *Router) Unserved(read *request.Read) {
-	if read.Done() {
-		return
-	}
-	if r.stopping.Load() {
-		read.Fail(messages.ErrStopped)
-		return
-	}
-	r.route(read)
-}
-
-// Evacuated takes back a read that was sent to a host which was then ejected. It
-// has an allowance of its own, once for each read: a hung host must not use up the
-// budget for all others.
-func (r *Router) Evacuated(read *request.Read, host request.Target) {
-	if read.Evacuated {
-		read.Fail(fmt.Errorf("%w: the read hung at two hosts in a row, %s the second", messages.ErrNotLive, host.Host()))
-		return
-	}
-	read.Evacuated = true
-	read.Tried = append(read.Tried, host.Incarnation())
-	read.SetLastErr(fmt.Errorf("%w: %s was ejected while the read was there", messages.ErrNotLive, host.Host()))
-	r.counts.evacuated.Add(1)
-	r.Unserved(read)
-}
-
-// Failed takes back a read whose attempt failed in a way that another host may
-// not share.
-func (r *Router) Failed(read *request.Read, host request.Target, err error) {
-	if read.Done() {
-		return
-	}
-	if read.Cmd.Cursor != nil {
-		read.Fail(&messages.CursorLostError{Host: host.Host(), Err: err})
-		return
-	}
-	read.Tried = append(read.Tried, host.Incarnation())
-	read.SetLastErr(err)
-	if errors.Is(err, context.DeadlineExceeded) && !read.AttemptDeadline.Before(read.Deadline) {
-		// The driver gives up a little before the deadline, when a round trip would not
-		// fit any more.
-		read.Fail(r.overdue(read))
-		return
-	}
-	if read.Cmd.Kind == command.KindCommand || len(read.Tried) >= r.cfg.ReadAttempts || !r.budget.spend(time.Now()) {
-		read.Fail(err) // A Command is never sent twice.
-		return
-	}
-	r.counts.retries.Add(1)
-	r.Unserved(read)
-}
-
 // Stop refuses new reads and answers those that wait for a host. Those at hosts are
-// answered as they come back.
+// answered as they come back; another live host is still asked after a failure.
 func (r *Router) Stop() {
 	r.stopping.Store(true)
 	r.failParked()
 	r.degraded.stop()
+	r.full.Stop()
 }
 
-// Drain waits, after Stop, until every accepted read was answered or ctx ends.
+// Drain waits, after Stop, until every accepted read was answered or ctx ends. Then no
+// read is sent any more: one that comes back unanswered is answered with
+// messages.ErrStopped.
 func (r *Router) Drain(ctx context.Context) {
+	defer r.over.Store(true)
 	for r.pending.Load() > 0 {
 		select {
 		case <-r.idle:
@@ -417,15 +254,9 @@ func (r *Router) Drain(ctx context.Context) {
 	}
 }
 
-func (r *Router) failParked() {
-	r.mu.Lock()
-	waiting := r.parked
-	r.parked = map[*request.Read]bool{}
-	r.mu.Unlock()
-	for read := range waiting {
-		read.Fail(messages.ErrStopped)
-	}
-}
-
 // Close takes the PID out of the registry.
-func (r *Router) Close() { r.door.Close() }
+func (r *Router) Close() {
+	r.door.Close()
+	r.degraded.stop()
+	r.full.Stop()
+}

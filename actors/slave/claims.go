@@ -28,7 +28,10 @@ func (c *Claims) claim(process bson.ObjectID, h *Host) (owner string) {
 		c.mu.Unlock()
 		return old.name
 	}
-	c.owners[process] = h
+	if old != h {
+		c.forget(h) // The server has another process since it was started anew.
+		c.owners[process] = h
+	}
 	c.mu.Unlock()
 	if old != nil && old != h {
 		old.tell(duplicateMsg{of: h.name, process: process})
@@ -40,6 +43,11 @@ func (c *Claims) claim(process bson.ObjectID, h *Host) (owner string) {
 func (c *Claims) release(h *Host) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	c.forget(h)
+}
+
+// forget takes the host's claim away. c.mu must be held.
+func (c *Claims) forget(h *Host) {
 	for process, owner := range c.owners {
 		if owner == h {
 			delete(c.owners, process)

@@ -28,77 +28,115 @@ const (
 
 // cursors are those that are open on one service. Each keeps the session it was
 // opened under: the server refuses a getMore under another.
+//
+// A cursor is held from when it is opened or taken until the reply with its batch is
+// certain to be delivered. Given back earlier, a second getMore could get the batch after
+// one that nobody has received, because its asker's time was up at that moment.
 type cursors struct {
-	host string
+	host *Host
 	inc  uint64
-	max  int
 
-	mu   sync.Mutex
-	open map[int64]*openCursor // mu
+	mu     sync.Mutex
+	open   map[int64]*openCursor // mu
+	closed bool                  // mu
 }
 
 type openCursor struct {
-	sess *mongo.Session
-	used time.Time
-	busy bool
+	sess    *mongo.Session
+	used    time.Time // when it was last taken or given back
+	held    bool
+	closing bool // its owner has closed it while a getMore was under way
 }
 
-func newCursors(host string, inc uint64, limit int) *cursors {
-	return &cursors{host: host, inc: inc, max: limit, open: map[int64]*openCursor{}}
+func newCursors(h *Host, inc uint64) *cursors {
+	return &cursors{host: h, inc: inc, open: map[int64]*openCursor{}}
 }
 
-// add keeps a cursor that a read has opened.
+// add keeps a cursor that a read has opened, and its session. It is held.
 func (c *cursors) add(id int64, cmd *command.Read, sess *mongo.Session) (*messages.Cursor, error) {
-	now := time.Now()
+	now, limit := time.Now(), c.host.cfg.MaxCursors
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if len(c.open) >= c.max {
+	if len(c.open) >= limit {
 		for id, o := range c.open {
-			if !o.busy && now.Sub(o.used) > cursorIdle {
-				delete(c.open, id) // The server has closed it by now.
-				o.end()
+			if !o.held && now.Sub(o.used) > cursorIdle {
+				c.remove(id, o) // The server has closed it by now.
 			}
 		}
 	}
-	if n := len(c.open); n >= c.max {
-		return nil, &messages.OverloadedError{Limit: limitCursors, Max: int64(c.max), Pending: int64(n), Host: c.host}
+	if n := len(c.open); n >= limit {
+		c.host.cursorsFull.Refused()
+		return nil, &messages.OverloadedError{Limit: limitCursors, Max: int64(limit), Pending: int64(n), Host: c.host.name}
 	}
-	c.open[id] = &openCursor{sess: sess, used: now}
-	return &messages.Cursor{Host: c.host, Incarnation: c.inc, ID: id, Database: cmd.Database, Collection: cmd.Collection}, nil
+	c.remove(id, c.open[id]) // Forgotten by the server, which has used its number anew.
+	c.open[id] = &openCursor{sess: sess, used: now, held: true}
+	return &messages.Cursor{Host: c.host.name, Incarnation: c.inc, ID: id, Database: cmd.Database, Collection: namespace(cmd)}, nil
 }
 
-// take finds a cursor for one use. Ok is false when it is not there, busy when
-// it is in use by another getMore.
-func (c *cursors) take(id int64) (o *openCursor, busy, ok bool) {
+// namespace is the collection that a cursor's commands name.
+func namespace(cmd *command.Read) string {
+	if cmd.Collection == "" {
+		return "$cmd.aggregate" // So the server calls what an aggregate on the database reads.
+	}
+	return cmd.Collection
+}
+
+// take holds a cursor for one use. Ok is false when it is not there, held when it is
+// held already: one that is to be closed then is closed by whoever holds it.
+func (c *cursors) take(id int64, closing bool) (o *openCursor, held, ok bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	o = c.open[id]
 	switch {
 	case o == nil:
 		return nil, false, false
-	case o.busy:
+	case o.held:
+		o.closing = o.closing || closing
 		return nil, true, true
 	}
-	o.busy, o.used = true, time.Now()
+	o.held, o.used = true, time.Now()
 	return o, false, true
 }
 
-// put gives a cursor back after a use, or forgets it.
-func (c *cursors) put(id int64, o *openCursor, keep bool) {
+// put gives a held cursor back, unless it is to be closed: then it is held on.
+func (c *cursors) put(id int64) (closing bool) {
 	c.mu.Lock()
-	o.busy, o.used = false, time.Now()
-	if !keep {
-		delete(c.open, id)
+	defer c.mu.Unlock()
+	o := c.open[id]
+	if o.closing {
+		return true
 	}
-	c.mu.Unlock()
-	if !keep {
-		o.end()
+	o.held, o.used = false, time.Now()
+	if c.closed {
+		c.remove(id, o)
+	}
+	return false
+}
+
+// drop forgets a held cursor.
+func (c *cursors) drop(id int64) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.remove(id, c.open[id])
+}
+
+// remove forgets a cursor and gives its session back. c.mu must be held.
+func (c *cursors) remove(id int64, o *openCursor) {
+	delete(c.open, id)
+	if o != nil && o.sess != nil {
+		endSession(o.sess)
 	}
 }
 
-func (o *openCursor) end() {
-	if o.sess != nil {
-		o.sess.EndSession(context.Background())
+// close forgets all cursors; those that are held, when they are given back.
+func (c *cursors) close() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.closed = true
+	for id, o := range c.open {
+		if !o.held {
+			c.remove(id, o)
+		}
 	}
 }
 
@@ -113,55 +151,69 @@ func (c *cursors) len() int {
 // under way; the server would refuse it too.
 var errCursorBusy = errors.New("the cursor is in use by another GetMore")
 
-// askPinned runs a getMore or a killCursors.
-func (s *service) askPinned(ctx context.Context, r *request.Read, rep *messages.ReadReply) error {
-	c := r.Cmd.Cursor
-	closing := r.Cmd.Kind == command.KindDone
-	o, busy, ok := s.cursors.take(c.ID)
+// askPinned runs a getMore or a killCursors. When rep.Cursor is set afterwards the
+// cursor is held.
+func (s *service) askPinned(ctx context.Context, cmd *command.Read, rep *messages.ReadReply) error {
+	c, closing := cmd.Cursor, cmd.Kind == command.KindDone
+	o, held, ok := s.cursors.take(c.ID, closing)
 	switch {
-	case !ok && closing:
-		return nil // Closed already.
+	case closing && (!ok || held):
+		return nil // Closed already, or as soon as the getMore is back.
 	case !ok:
 		return &messages.CursorLostError{Host: c.Host, Err: errors.New("it is closed, or was never opened here")}
-	case busy:
+	case held:
 		return &messages.InvalidError{Field: "Cursor", Err: errCursorBusy}
 	}
-	raw, err := s.conn.Run(ctx, r.Cmd.Database, r.Cmd.Wire(command.Concern{}, 0), o.sess)
-	var id int64
-	if err == nil && !closing {
-		id, err = r.Cmd.Parse(raw, rep)
-	}
-	if err == nil && id != 0 {
-		s.cursors.put(c.ID, o, true)
-		rep.Cursor = c
-		if r.Done() {
-			s.forgetCursor(c) // The batch is lost with its asker, and the cursor past it.
+	defer func() {
+		if rep.Cursor == nil {
+			s.cursors.drop(c.ID)
 		}
-		return nil
+	}()
+	raw, err := s.conn.Run(ctx, cmd.Database, cmd.Wire(command.Concern{}, 0), o.sess)
+	if closing {
+		return err
 	}
-	if err != nil && !closing {
+	var id int64
+	if err == nil {
+		id, err = cmd.Parse(raw, rep)
+	}
+	var cmdErr mongo.CommandError
+	switch {
+	case err == nil && id != 0:
+		rep.Cursor = c
+	case err == nil: // At its end.
+	case errors.As(err, &cmdErr) && cmdErr.Code == cursorNotFound:
+		return &messages.CursorLostError{Host: c.Host, Err: err}
+	default:
 		// A getMore is never sent twice, so that a batch whose reply was lost is lost: the
 		// cursor is of no more use.
 		s.kill(c.Database, c.Collection, c.ID, o.sess)
-		s.cursors.put(c.ID, o, false)
-		var cmdErr mongo.CommandError
-		if errors.As(err, &cmdErr) && cmdErr.Code == cursorNotFound {
-			return &messages.CursorLostError{Host: c.Host, Err: err}
-		}
-		return err
 	}
-	s.cursors.put(c.ID, o, false)
 	return err
 }
 
-// forgetCursor closes a cursor whose asker has gone, in the background.
-func (s *service) forgetCursor(c *messages.Cursor) {
-	o, _, ok := s.cursors.take(c.ID)
-	if !ok || o == nil {
+// deliver answers a read whose cursor, if it has one, is held. The cursor is given back
+// when the answer is certain; it is closed when there is nobody to answer, as the
+// batch is lost then.
+func (s *service) deliver(r *request.Read, rep *messages.ReadReply) {
+	c := rep.Cursor
+	if c == nil {
+		r.Reply(rep)
 		return
 	}
-	s.kill(c.Database, c.Collection, c.ID, o.sess)
-	s.cursors.put(c.ID, o, false)
+	closing := false
+	if !r.ReplyAfter(rep, func() { closing = s.cursors.put(c.ID) }) || closing {
+		s.abandon(c)
+	}
+}
+
+// abandon closes a held cursor that nobody will ask of.
+func (s *service) abandon(c *messages.Cursor) {
+	s.cursors.mu.Lock()
+	sess := s.cursors.open[c.ID].sess
+	s.cursors.mu.Unlock()
+	s.kill(c.Database, c.Collection, c.ID, sess)
+	s.cursors.drop(c.ID)
 }
 
 // kill closes a cursor on the server. It is a courtesy: the server closes it
@@ -173,5 +225,8 @@ func (s *service) kill(db, coll string, id int64, sess *mongo.Session) {
 	}
 	ctx, cancel := context.WithTimeout(s.ctx, killTimeout)
 	defer cancel()
-	_, _ = s.conn.Run(ctx, db, cmd, sess)
+	_ = guarded(func() error {
+		_, err := s.conn.Run(ctx, db, cmd, sess)
+		return err
+	})
 }

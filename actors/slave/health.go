@@ -8,18 +8,23 @@ import (
 // health watches what reads see of a host, whatever its heartbeats say. A host
 // that gives no reply at all for a time while several reads wait for it hangs; while
 // fewer wait it is suspected, since one slow query alone is no news.
+//
+// Silence is counted while reads are on the wire, and goes on where it stopped when
+// they gave up in between: callers who are less patient than the limit must not
+// keep a silent host in.
 type health struct {
 	reads int
 	after time.Duration
 	hung  func(suspect bool) // called from a timer's goroutine
 
-	mu      sync.Mutex
-	flying  int         // mu
-	reply   time.Time   // mu; the latest reply, or when flying left zero
-	reached time.Time   // mu; when flying last reached reads
-	timer   *time.Timer // mu; armed while flying > 0
-	told    time.Time   // mu; the reply time that a suspicion was last told for
-	stopped bool        // mu
+	mu        sync.Mutex
+	flying    int           // mu
+	reply     time.Time     // mu; when the present silence began
+	silent    time.Duration // mu; the silence when flying last left for zero
+	reached   time.Time     // mu; when flying last reached reads
+	suspected time.Time     // mu; when the last suspicion was told
+	timer     *time.Timer   // mu; armed while flying > 0
+	stopped   bool          // mu
 }
 
 func newHealth(reads int, after time.Duration, hung func(suspect bool)) *health {
@@ -32,7 +37,7 @@ func (h *health) sent(now time.Time) {
 	defer h.mu.Unlock()
 	h.flying++
 	if h.flying == 1 {
-		h.reply = now
+		h.reply = now.Add(-h.silent)
 	}
 	if h.flying == h.reads {
 		h.reached = now
@@ -51,6 +56,9 @@ func (h *health) answered(now time.Time, reply bool) {
 	if reply {
 		h.reply = now
 	}
+	if h.flying == 0 {
+		h.silent = now.Sub(h.reply)
+	}
 }
 
 // look runs while reads are on the wire. It is late by a quarter of the limit at
@@ -65,9 +73,11 @@ func (h *health) look() {
 	}
 	silent := now.Sub(h.reply)
 	many := h.flying >= h.reads && now.Sub(h.reached) >= h.after && silent >= h.after
-	few := !many && silent >= h.after && h.told != h.reply
+	// Told again while the silence lasts: the host may have answered a ping at its
+	// beginning, in the middle of one slow query, and hang since.
+	few := !many && silent >= h.after && now.Sub(h.suspected) >= h.after
 	if few {
-		h.told = h.reply // Once for each silence.
+		h.suspected = now
 	}
 	h.timer = time.AfterFunc(max(h.after-silent, h.after/4), h.look)
 	h.mu.Unlock()
@@ -80,7 +90,7 @@ func (h *health) look() {
 func (h *health) reset() {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	h.reply, h.reached = time.Now(), time.Now()
+	h.reply, h.reached, h.silent = time.Now(), time.Now(), 0
 }
 
 func (h *health) stop() {

@@ -2,12 +2,12 @@ package slave
 
 import (
 	"fmt"
-	"sync"
 	"sync/atomic"
 	"time"
 
 	"github.com/asynkron/protoactor-go/actor"
 
+	"github.com/evenkeel/evenkeel/internal/refusals"
 	"github.com/evenkeel/evenkeel/messages"
 )
 
@@ -39,38 +39,26 @@ type Host struct {
 	name   string
 	system *actor.ActorSystem
 
-	served, failed atomic.Int64
-	refusals       overload
-	view           atomic.Pointer[view]
-	pid            atomic.Pointer[actor.PID]
-	live           atomic.Pointer[service]
+	reads, failed, restarts atomic.Int64
+
+	view    atomic.Pointer[view]
+	pid     atomic.Pointer[actor.PID]
+	live    atomic.Pointer[service]
+	stopped atomic.Bool
+
+	queueFull, cursorsFull *refusals.Teller
 
 	// The fields below belong to the slave's actor, one incarnation after the
 	// other.
 
-	restarts int
-	login    bool // the latest failure was a refused login
-	dials    backoff
-	logins   backoff
-	delay    time.Duration // to wait before the next attempt
-	outage   outage
-	wrong    []time.Time // when sockets turned out to be wrong, within quarantineWindow
-	floorAt  time.Time   // when the last HostEjected with Floor was emitted
+	dials   backoff
+	logins  backoff
+	delay   time.Duration // that the next incarnation waits before it dials
+	outage  outage
+	served  bool        // it has been live
+	wrong   []time.Time // when sockets turned out to be wrong, within quarantineWindow
+	floorAt time.Time   // when the last HostEjected with Floor was emitted
 }
-
-// outage is the time since a host was last live.
-type outage struct {
-	since    time.Time
-	attempts int
-	dialled  bool   // HostDialing was emitted
-	lost     string // the kind of failure that HostLost was emitted for
-	wrong    messages.WrongHostError
-	restarts int
-}
-
-// incarnations numbers the live times of all hosts of all apps; a number is
-// never used twice.
-var incarnations atomic.Uint64
 
 // view is what others may see of an incarnation; immutable.
 type view struct {
@@ -113,7 +101,8 @@ func New(system *actor.ActorSystem, name string, cfg Config) (*Host, error) {
 		logins: newBackoff(cfg.BackoffBase, cfg.LoginBackoffMax),
 	}
 	h.outage.since = time.Now()
-	h.refusals = overload{host: h}
+	h.queueFull = refusals.New(cfg.Emit, name, limitHost, int64(cfg.HostQueue))
+	h.cursorsFull = refusals.New(cfg.Emit, name, limitCursors, int64(cfg.MaxCursors))
 	h.view.Store(&view{state: Waiting, role: messages.RoleUnknown, since: time.Now()})
 	return h, nil
 }
@@ -132,7 +121,7 @@ func (h *Host) Stat() Stat {
 	v := h.view.Load()
 	st := Stat{
 		Host: h.name, State: v.state, Role: v.role, Reason: v.reason, Since: v.since,
-		Served: h.served.Load(), Failed: h.failed.Load(), Restarts: int(h.refusals.restarts.Load()),
+		Served: h.reads.Load(), Failed: h.failed.Load(), Restarts: int(h.restarts.Load()),
 	}
 	if s := h.live.Load(); s != nil {
 		st.Queued, st.Active = s.waiting()
@@ -158,7 +147,7 @@ func (h *Host) Line() string {
 // tell sends a message to the present incarnation.
 func (h *Host) tell(msg any) {
 	if pid := h.pid.Load(); pid != nil {
-		h.system.Root.Send(pid, msg)
+		h.send(pid, msg)
 	}
 }
 
@@ -166,49 +155,16 @@ func (h *Host) emit(e messages.Event) { h.cfg.Emit(e) }
 
 func (h *Host) header() messages.Header { return messages.Header{Host: h.name} }
 
-// overloaded counts a refusal for the event that tells of it.
-func (h *Host) overloaded() { h.refusals.refused() }
-
-// overload turns refusals into events: the first at once, then one a second for
-// as long as there are more.
-type overload struct {
-	host     *Host
-	restarts atomic.Int64
-
-	mu      sync.Mutex
-	count   int64       // mu
-	timer   *time.Timer // mu; armed while the last event is less than a second old
-	stopped bool        // mu
-}
-
-func (o *overload) refused() {
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	o.count++
-	if o.timer == nil && !o.stopped {
-		o.publish()
+// send tells an incarnation something, unless the host has stopped for good.
+func (h *Host) send(to *actor.PID, msg any) {
+	if !h.stopped.Load() {
+		h.system.Root.Send(to, msg)
 	}
 }
 
-// publish emits and arms the timer. o.mu must be held.
-func (o *overload) publish() {
-	o.host.emit(messages.Overloaded{Header: o.host.header(), Limit: limitHost, Max: int64(o.host.cfg.HostQueue), Refused: o.count})
-	o.count = 0
-	o.timer = time.AfterFunc(time.Second, func() {
-		o.mu.Lock()
-		defer o.mu.Unlock()
-		o.timer = nil
-		if o.count > 0 && !o.stopped {
-			o.publish()
-		}
-	})
-}
-
-func (o *overload) stop() {
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	o.stopped = true
-	if o.timer != nil {
-		o.timer.Stop()
-	}
+// stop ends the events and messages that come on their own.
+func (h *Host) stop() {
+	h.stopped.Store(true)
+	h.queueFull.Stop()
+	h.cursorsFull.Stop()
 }

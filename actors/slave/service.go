@@ -4,10 +4,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
-
-	"go.mongodb.org/mongo-driver/v2/mongo"
 
 	"github.com/evenkeel/evenkeel/internal/command"
 	"github.com/evenkeel/evenkeel/internal/load"
@@ -45,6 +45,24 @@ type lane struct {
 	waiting []*request.Read
 	active  int
 	workers int
+	// gone is how many of those that wait were answered in the meantime, or one or two
+	// more.
+	gone atomic.Int64
+	left context.CancelFunc // counts in gone
+}
+
+func (l *lane) init(workers int) {
+	l.workers = workers
+	l.left = func() { l.gone.Add(1) }
+}
+
+// compact drops reads that were answered while they waited, and returns how many. The
+// service's lock must be held.
+func (l *lane) compact() (dropped int) {
+	l.gone.Store(0)
+	before := len(l.waiting)
+	l.waiting = slices.DeleteFunc(l.waiting, (*request.Read).Done)
+	return before - len(l.waiting)
 }
 
 // attempt is one read on the wire. Whoever claims it decides what becomes of the
@@ -52,19 +70,17 @@ type lane struct {
 type attempt struct {
 	read    *request.Read
 	cancel  context.CancelFunc
+	moves   bool // it may be evacuated, and its silence tells of the host's health
 	claimed bool // the service's mu
 }
 
 func newService(h *Host, inc uint64, conn Conn, hung func(suspect bool)) *service {
-	s := &service{
-		host: h, inc: inc, conn: conn, open: true,
-		point:  lane{workers: h.cfg.PointWorkers},
-		other:  lane{workers: h.cfg.OtherWorkers},
-		flying: map[*attempt]bool{},
-	}
+	s := &service{host: h, inc: inc, conn: conn, open: true, flying: map[*attempt]bool{}}
+	s.point.init(h.cfg.PointWorkers)
+	s.other.init(h.cfg.OtherWorkers)
 	s.ctx, s.cancel = context.WithCancel(context.Background())
 	s.health = newHealth(h.cfg.HungReads, h.cfg.HungAfter, hung)
-	s.cursors = newCursors(h.name, inc, h.cfg.MaxCursors)
+	s.cursors = newCursors(h, inc)
 	return s
 }
 
@@ -93,36 +109,26 @@ func (s *service) Offer(r *request.Read) error {
 		go s.work(l, r)
 		return nil
 	}
-	if len(l.waiting) >= s.host.cfg.HostQueue {
-		l.compact(s)
-		if n := len(l.waiting); n >= s.host.cfg.HostQueue {
-			s.host.overloaded()
-			return &messages.OverloadedError{Limit: limitHost, Max: int64(s.host.cfg.HostQueue), Pending: int64(n), Host: s.host.name}
+	limit := s.host.cfg.HostQueue
+	if len(l.waiting) >= limit && l.gone.Load() > 0 {
+		now := time.Now()
+		for range l.compact() {
+			s.load.End(0, now)
 		}
+	}
+	if n := len(l.waiting); n >= limit {
+		s.host.queueFull.Refused()
+		return &messages.OverloadedError{Limit: limitHost, Max: int64(limit), Pending: int64(n), Host: s.host.name}
 	}
 	l.waiting = append(l.waiting, r)
+	r.SetAttempt(l.left) // At once when the read was answered just now.
 	return nil
-}
-
-// compact drops reads that were answered while they waited.
-func (l *lane) compact(s *service) {
-	now := time.Now()
-	kept := l.waiting[:0]
-	for _, r := range l.waiting {
-		if r.Done() {
-			s.load.End(0, now)
-			continue
-		}
-		kept = append(kept, r)
-	}
-	clear(l.waiting[len(kept):])
-	l.waiting = kept
 }
 
 // work serves a read, and then those that wait, until none is left.
 func (s *service) work(l *lane, r *request.Read) {
 	for r != nil {
-		s.serve(r)
+		s.safely(r)
 		s.mu.Lock()
 		if len(l.waiting) == 0 {
 			l.active--
@@ -136,67 +142,111 @@ func (s *service) work(l *lane, r *request.Read) {
 	}
 }
 
-// serve runs one read. A panic is the read's alone: its asker is answered and the
+// safely serves a read. A panic is the read's alone: its asker is answered and the
 // worker goes on.
-func (s *service) serve(r *request.Read) {
+func (s *service) safely(r *request.Read) {
 	defer func() {
 		if v := recover(); v != nil {
 			err := asPanicError(v)
-			s.host.cfg.Logger.Error().Str("host", s.host.name).Err(err).Bytes("stack", err.Stack).Msg("panic in a read")
+			s.panicked(err)
 			r.Fail(err)
 		}
 	}()
-	now := time.Now()
+	s.serve(r)
+}
+
+func (s *service) panicked(err *messages.PanicError) {
+	s.host.cfg.Logger.Error().Str("host", s.host.name).Err(err).Bytes("stack", err.Stack).Msg("panic in a read")
+}
+
+// serve runs one read and says what becomes of it.
+func (s *service) serve(r *request.Read) {
+	start := time.Now()
 	if r.Done() {
-		s.load.End(0, now)
+		s.load.End(0, start)
 		return
 	}
 	ctx, cancel := context.WithDeadline(s.ctx, r.AttemptDeadline)
 	defer cancel()
+	rep := &messages.ReadReply{Host: s.host.name, Attempts: len(r.Tried) + 1}
+	// All of the read's own fields are used before begin: after it an evacuation may hand
+	// the read to another host at any time.
+	r.SetAttempt(cancel)
 	a := &attempt{read: r, cancel: cancel}
-	counts := r.After.IsZero() && (r.Cmd.Class == command.Point || r.Cmd.Class == command.Range)
-	if counts && !s.take(a) {
-		s.load.End(0, now)
+	a.moves = r.After.IsZero() && (r.Cmd.Class == command.Point || r.Cmd.Class == command.Range)
+	if !s.begin(a, start) {
+		s.load.End(0, start)
 		s.host.cfg.Router.Unserved(r)
 		return
 	}
-	r.SetAttempt(cancel)
-	if counts {
-		s.health.sent(now)
-	}
-	rep := &messages.ReadReply{Host: s.host.name, Attempts: len(r.Tried) + 1}
-	err := s.ask(ctx, r, rep)
+	err := s.try(ctx, r, rep)
 	end := time.Now()
-	if counts {
-		s.health.answered(end, err == nil || !unanswered(err))
-		if !s.settle(a) {
-			s.load.End(0, end)
-			return // Evacuated: it is somebody else's now.
-		}
+	mine := s.settle(a, end, err)
+	if err == nil {
+		s.load.End(end.Sub(start), end)
+	} else {
+		s.load.End(0, end)
 	}
 	switch {
-	case err == nil:
-		s.load.End(end.Sub(now), end)
-		s.host.served.Add(1)
-		r.Reply(rep)
-	case r.Done():
-		s.load.End(0, end)
-	default:
+	case err == nil && mine:
+		s.host.reads.Add(1)
+		s.deliver(r, rep)
+	case err == nil && rep.Cursor != nil: // Evacuated: it is somebody else's now.
+		s.abandon(rep.Cursor)
+	case err != nil && mine && !r.Done():
 		s.host.failed.Add(1)
-		s.load.End(0, end)
 		s.decide(r, err)
 	}
 }
 
+// try asks, and makes a panic an error: what was counted is to be counted back.
+func (s *service) try(ctx context.Context, r *request.Read, rep *messages.ReadReply) (err error) {
+	defer func() {
+		if v := recover(); v != nil {
+			err = asPanicError(v)
+		}
+	}()
+	return s.ask(ctx, r, rep)
+}
+
+// begin registers an attempt. It reports false when the service serves no more.
+func (s *service) begin(a *attempt, now time.Time) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if !s.open {
+		return false
+	}
+	if a.moves {
+		s.flying[a] = true
+		s.health.sent(now)
+	}
+	return true
+}
+
+// settle gives an attempt's read to its worker, unless the evacuation has it.
+func (s *service) settle(a *attempt, now time.Time, err error) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if a.moves {
+		delete(s.flying, a)
+		s.health.answered(now, err == nil || !unanswered(err))
+	}
+	mine := !a.claimed
+	a.claimed = true
+	return mine
+}
+
 // decide says what becomes of a read whose attempt failed.
 func (s *service) decide(r *request.Read, err error) {
-	if s.ctx.Err() != nil {
+	var panicked *messages.PanicError
+	switch {
+	case errors.As(err, &panicked):
+		s.panicked(panicked)
+	case s.ctx.Err() != nil:
 		// Called off by close: the host was lost while the read was there.
-		err = fmt.Errorf("%w: %s was lost while the read was there: %w", messages.ErrNotLive, s.host.name, err)
-		s.host.cfg.Router.Failed(r, s, err)
+		s.host.cfg.Router.Failed(r, s, fmt.Errorf("%w: %s was lost while the read was there: %w", messages.ErrNotLive, s.host.name, err))
 		return
-	}
-	if mongoconn.OtherHostMayServe(err) {
+	case mongoconn.OtherHostMayServe(err):
 		s.host.cfg.Router.Failed(r, s, err)
 		return
 	}
@@ -205,115 +255,55 @@ func (s *service) decide(r *request.Read, err error) {
 
 // unanswered reports whether an attempt ended without any word from the server.
 func unanswered(err error) bool {
-	return errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded) || mongoconn.IsNetwork(err)
-}
-
-// take registers an attempt that may be evacuated. It reports false on a service
-// that no longer serves.
-func (s *service) take(a *attempt) bool {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if !s.open {
-		return false
-	}
-	s.flying[a] = true
-	return true
-}
-
-// settle gives an attempt's read to its worker, unless the evacuation has it.
-func (s *service) settle(a *attempt) bool {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	delete(s.flying, a)
-	if a.claimed {
-		return false
-	}
-	a.claimed = true
-	return true
-}
-
-// ask puts a read on the wire and reads its reply into rep.
-func (s *service) ask(ctx context.Context, r *request.Read, rep *messages.ReadReply) error {
-	var sess *mongo.Session
-	var err error
-	cmd := r.Cmd
-	switch {
-	case cmd.Cursor != nil:
-		return s.askPinned(ctx, r, rep)
-	case cmd.Kind == command.KindBatch || !r.After.IsZero():
-		// A cursor must be continued under the session that opened it, and a session
-		// is how the driver is told a cluster time.
-		if sess, err = s.conn.StartSession(); err != nil {
-			return err
-		}
-		if len(r.After.ClusterTime) > 0 {
-			if err := sess.AdvanceClusterTime(r.After.ClusterTime); err != nil {
-				sess.EndSession(ctx)
-				return &messages.InvalidError{Field: "After", Err: err}
-			}
-		}
-	}
-	concern := command.Concern{Level: s.host.cfg.ReadConcern, After: r.After.OperationTime}
-	raw, err := s.conn.Run(ctx, cmd.Database, cmd.Wire(concern, 0), sess)
-	var id int64
-	if err == nil {
-		id, err = cmd.Parse(raw, rep)
-	}
-	if err == nil && id != 0 {
-		rep.Cursor, err = s.cursors.add(id, cmd, sess)
-		if err == nil {
-			if r.Done() {
-				s.forgetCursor(rep.Cursor)
-			}
-			return nil
-		}
-		s.kill(cmd.Database, cmd.Collection, id, sess)
-		return err
-	}
-	if sess != nil {
-		sess.EndSession(ctx)
-	}
-	return err
+	return errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded) ||
+		errors.Is(err, messages.ErrPanicked) || mongoconn.IsNetwork(err)
 }
 
 // close ends the service: what waits goes back to the router, what is on the wire
-// is called off and comes back as a failure. It may be called twice.
+// is called off and comes back as a failure.
 func (s *service) close() {
-	for _, r := range s.stop() {
-		s.host.cfg.Router.Unserved(r)
-	}
+	waiting, _ := s.stop()
 	s.cancel()
 	s.health.stop()
+	s.cursors.close()
+	for _, r := range waiting {
+		s.host.cfg.Router.Unserved(r)
+	}
 }
 
-// stop ends the acceptance of reads and returns those that wait.
-func (s *service) stop() []*request.Read {
+// stop ends the acceptance of reads. It returns those that wait, and the attempts
+// that may be evacuated.
+func (s *service) stop() (waiting []*request.Read, sent []*attempt) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.open = false
-	waiting := append(s.point.waiting, s.other.waiting...)
-	s.point.waiting, s.other.waiting = nil, nil
 	now := time.Now()
+	for _, l := range []*lane{&s.point, &s.other} {
+		waiting = append(waiting, l.waiting...)
+		l.waiting = nil
+	}
 	for range waiting {
 		s.load.End(0, now)
 	}
-	return waiting
+	for a := range s.flying {
+		sent = append(sent, a)
+	}
+	return waiting, sent
 }
 
 // evacuate takes the service out: what waits and what is on the wire goes to
 // other hosts. It returns how many reads were moved, and one of them to probe the host
 // with.
 func (s *service) evacuate() (moved int, probe *command.Read) {
-	waiting := s.stop()
-	s.mu.Lock()
-	var sent []*attempt
-	for a := range s.flying {
-		a.claimed = true
-		sent = append(sent, a)
-	}
-	clear(s.flying)
-	s.mu.Unlock()
+	waiting, sent := s.stop()
 	for _, a := range sent {
+		s.mu.Lock()
+		mine := !a.claimed
+		a.claimed = true
+		s.mu.Unlock()
+		if !mine {
+			continue // It has come back just now.
+		}
 		if probe == nil || a.read.Cmd.Class == command.Point {
 			probe = a.read.Cmd
 		}
@@ -344,5 +334,9 @@ func (s *service) reopen() {
 func (s *service) waiting() (queued, active int) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return len(s.point.waiting) + len(s.other.waiting), s.point.active + s.other.active
+	for _, l := range []*lane{&s.point, &s.other} {
+		queued += max(0, len(l.waiting)-int(l.gone.Load()))
+		active += l.active
+	}
+	return queued, active
 }

@@ -26,6 +26,23 @@ type Hub struct {
 	subs   []*Subscription  // mu
 	state  []messages.Event // mu; the latest event of each aspect, oldest first
 	closed bool             // mu
+
+	dropped atomic.Uint64 // by all subscriptions, those that are over too
+}
+
+// HubStat is a snapshot of a Hub.
+type HubStat struct {
+	// Published events were handed out since the start, to Subscribers at present.
+	// Dropped counts each subscription that had no room for one.
+	Published, Dropped uint64
+	Subscribers        int
+}
+
+// Stat returns a snapshot.
+func (h *Hub) Stat() HubStat {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return HubStat{Published: h.seq, Dropped: h.dropped.Load(), Subscribers: len(h.subs)}
 }
 
 // NewHub returns a Hub whose subscriptions hold buffer events, beside the present
@@ -103,6 +120,7 @@ func (h *Hub) Publish(e messages.Event) {
 		case s.events <- e:
 		default:
 			s.dropped.Add(1)
+			h.dropped.Add(1)
 		}
 	}
 	if e.Kind() == messages.KindStopped {
@@ -139,6 +157,9 @@ func aspect(k messages.Kind) string {
 // host that is no member any more. A host that is live anew has said its role with
 // that: an older change of role is forgotten. h.mu must be held.
 func (h *Hub) remember(e messages.Event) {
+	if ejected, ok := e.(messages.HostEjected); ok && ejected.Floor {
+		return // It was not: the host is still in the state it was in.
+	}
 	host, kind := e.Head().Host, e.Kind()
 	a := aspect(kind)
 	h.state = slices.DeleteFunc(h.state, func(old messages.Event) bool {

@@ -79,6 +79,9 @@ func TestAFullSubscriptionDropsAndCountsAndBlocksNobody(t *testing.T) {
 	if got, want := drain(other), []string{"HostLost a:1"}; !slices.Equal(got, want) || other.Dropped() != 0 {
 		t.Errorf("the other subscription has %q and dropped %d", got, other.Dropped())
 	}
+	if got, want := h.Stat(), (HubStat{Published: 11, Dropped: 7, Subscribers: 2}); got != want {
+		t.Errorf("the hub says %+v, want %+v", got, want)
+	}
 }
 
 func TestStoppedIsTheLastEventAndClosesEverySubscription(t *testing.T) {

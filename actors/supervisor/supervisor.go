@@ -103,11 +103,21 @@ type root Supervisor
 func (r *root) Receive(ctx actor.Context) {
 	switch msg := ctx.Message().(type) {
 	case *spawn:
-		_, err := ctx.SpawnNamed(msg.props, msg.name)
-		msg.done <- err
+		msg.done <- start(ctx, msg)
 	case *actor.Stopped:
 		close(r.stopped)
 	}
+}
+
+// start spawns a child. Its producer runs here, and may panic.
+func start(ctx actor.Context, msg *spawn) (err error) {
+	defer func() {
+		if v := recover(); v != nil {
+			err = &messages.PanicError{Value: v, Stack: debug.Stack()}
+		}
+	}()
+	_, err = ctx.SpawnNamed(msg.props, msg.name)
+	return err
 }
 
 // strategy restarts every child that fails.
@@ -117,6 +127,24 @@ type strategy Supervisor
 // supervisor's goroutine.
 func (s *strategy) HandleFailure(_ *actor.ActorSystem, sup actor.Supervisor, child *actor.PID, rs *actor.RestartStatistics, reason, _ any) {
 	s.restarts.Add(1)
+	pause := time.Duration(0)
+	// Whatever goes wrong in telling of it, the child is restarted.
+	defer func() {
+		if v := recover(); v != nil {
+			s.log.Error().Interface("panic", v).Bytes("stack", debug.Stack()).Msg("panic while an actor's failure was told")
+		}
+		if pause == 0 {
+			sup.RestartChildren(child)
+			return
+		}
+		time.AfterFunc(pause, func() {
+			select {
+			case <-s.stopped:
+			default:
+				sup.RestartChildren(child)
+			}
+		})
+	}()
 	if r, ok := reason.(reporter); ok {
 		events := r.Events()
 		for _, e := range events {
@@ -125,8 +153,10 @@ func (s *strategy) HandleFailure(_ *actor.ActorSystem, sup actor.Supervisor, chi
 		if len(events) == 0 {
 			s.log.Debug().Str("child", child.Id).Err(r).Msg("restarting, for the same reason as before")
 		}
-		sup.RestartChildren(child)
 		return
+	}
+	if storms(rs) {
+		pause = panicPause
 	}
 	err := asError(reason)
 	line := s.log.Error().Str("child", child.Id).Err(err)
@@ -135,13 +165,20 @@ func (s *strategy) HandleFailure(_ *actor.ActorSystem, sup actor.Supervisor, chi
 		line = line.Bytes("stack", p.Stack)
 	}
 	line.Msg("an actor panicked; it is restarted")
-	rs.Fail()
-	if rs.NumberOfFailures(panicWindow) > panicBurst {
-		rs.Reset()
-		time.AfterFunc(panicPause, func() { sup.RestartChildren(child) })
-		return
+}
+
+// storms counts a panic, and reports whether there are too many of late to restart
+// at once.
+func storms(rs *actor.RestartStatistics) bool {
+	if rs.NumberOfFailures(panicWindow) == 0 {
+		rs.Reset() // It keeps every time for ever otherwise.
 	}
-	sup.RestartChildren(child)
+	rs.Fail()
+	if rs.NumberOfFailures(panicWindow) <= panicBurst {
+		return false
+	}
+	rs.Reset()
+	return true
 }
 
 func asError(reason any) error {
@@ -152,10 +189,14 @@ func asError(reason any) error {
 }
 
 // contain keeps a panic of the supervisor's own from reaching the framework, whose
-// strategy for a root actor gives up after ten.
+// strategy for a root actor gives up after ten; and a PoisonPill that somebody sends to
+// the public PID, since the app stops it when nothing is left to answer.
 func contain(log zerolog.Logger) actor.ReceiverMiddleware {
 	return func(next actor.ReceiverFunc) actor.ReceiverFunc {
 		return func(ctx actor.ReceiverContext, env *actor.MessageEnvelope) {
+			if _, poison := env.Message.(*actor.PoisonPill); poison {
+				return
+			}
 			defer func() {
 				if v := recover(); v != nil {
 					log.Error().Interface("panic", v).Bytes("stack", debug.Stack()).Msg("panic in the supervisor")

@@ -21,8 +21,9 @@ type once[R any] struct {
 }
 
 // give delivers r unless a reply was given already. What is on the wire for the
-// request is cancelled: nobody waits for it any more.
-func (o *once[R]) give(r R) bool {
+// request is cancelled: nobody waits for it any more. Before, which may be nil, is called
+// when it is certain that r is the reply, and before it is delivered.
+func (o *once[R]) give(r R, before func()) bool {
 	if !o.replied.CompareAndSwap(false, true) {
 		return false
 	}
@@ -31,6 +32,9 @@ func (o *once[R]) give(r R) bool {
 	}
 	if cancel := o.attempt.Load(); cancel != nil {
 		(*cancel)()
+	}
+	if before != nil {
+		before()
 	}
 	// Before the reply, so that an asker who sends again at once is admitted.
 	if o.release != nil {
@@ -43,8 +47,8 @@ func (o *once[R]) give(r R) bool {
 // Done reports whether the reply was given.
 func (o *once[R]) Done() bool { return o.replied.Load() }
 
-// SetAttempt names the cancel function of the attempt that is now on the
-// wire. When the reply was given in the meantime, the attempt is cancelled at once:
+// SetAttempt names the function that ends what is now done for the request: the
+// cancel function of the attempt on the wire. When the reply was given in the meantime, the attempt is cancelled at once:
 // give may have run just before the function was known.
 func (o *once[R]) SetAttempt(cancel context.CancelFunc) {
 	o.attempt.Store(&cancel)

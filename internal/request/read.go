@@ -60,7 +60,14 @@ func (r *Read) OnDeadline(f func()) { r.arm(r.Deadline, f) }
 // did.
 func (r *Read) Reply(rep *messages.ReadReply) bool {
 	rep.Correlation = r.correlation
-	return r.give(rep)
+	return r.give(rep, nil)
+}
+
+// ReplyAfter is Reply, and calls before when it is certain that rep is the reply and
+// not delivered yet.
+func (r *Read) ReplyAfter(rep *messages.ReadReply, before func()) bool {
+	rep.Correlation = r.correlation
+	return r.give(rep, before)
 }
 
 // Fail answers the read with an error.

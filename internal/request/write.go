@@ -40,5 +40,5 @@ func (w *Write) OnDeadline(f func()) {
 // did.
 func (w *Write) Reply(rep *messages.WriteReply) bool {
 	rep.Correlation = w.correlation
-	return w.give(rep)
+	return w.give(rep, nil)
 }

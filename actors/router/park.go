@@ -1,0 +1,126 @@
+package router
+
+import (
+	"maps"
+	"slices"
+	"time"
+
+	"github.com/evenkeel/evenkeel/internal/request"
+	"github.com/evenkeel/evenkeel/messages"
+)
+
+// wakeEvery is how often parked reads that found every host full are tried again.
+// A round ends when wakeFull of them have found that again.
+const (
+	wakeEvery = 10 * time.Millisecond
+	wakeFull  = 100
+)
+
+// park keeps a read until a host joins. It reports false when one has joined
+// since joins was read: the picks were made without it, and its Join has woken all who
+// were parked then. With late set the read is kept anyway.
+func (r *Router) park(read *request.Read, joins uint64, late bool) bool {
+	r.mu.Lock()
+	if r.joins != joins && !late {
+		r.mu.Unlock()
+		return false
+	}
+	// Stop sets this before it takes the parked reads, under the same lock.
+	stopping := r.stopping.Load()
+	if !stopping && !read.Done() {
+		// A reply given between the two lines takes the read off again: its release
+		// waits for the lock.
+		r.parked[read] = true
+	}
+	r.mu.Unlock()
+	if stopping {
+		fail(read, messages.ErrStopped)
+	}
+	return true
+}
+
+// unpark lets those that are parked try again, after a host has joined. There may be
+// very many, and the caller is a slave's actor: it happens in a goroutine.
+func (r *Router) unpark() {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.joins++
+	if len(r.parked) > 0 && !r.waking {
+		r.waking = true
+		go r.wake()
+	}
+}
+
+// wake routes the parked reads. Those that find every host full stay parked and are
+// tried again, up to their deadlines: they were accepted before, and the first of
+// several hosts to come back must not be the end of all that its queue does not hold.
+func (r *Router) wake() {
+	var joins uint64 // of which waiting is what was parked then
+	var waiting []*request.Read
+	for {
+		r.mu.Lock()
+		if r.joins != joins {
+			joins = r.joins
+			waiting = slices.Collect(maps.Keys(r.parked))
+		}
+		if len(waiting) == 0 {
+			r.waking = false
+			r.mu.Unlock()
+			return
+		}
+		r.mu.Unlock()
+		waiting = r.retry(waiting)
+		if len(waiting) > 0 {
+			time.Sleep(wakeEvery)
+		}
+	}
+}
+
+// retry routes parked reads and returns those that found every host full. After some of
+// these it leaves the others to the next time.
+func (r *Router) retry(waiting []*request.Read) (again []*request.Read) {
+	for i, read := range waiting {
+		if len(again) == wakeFull {
+			return append(again, waiting[i:]...)
+		}
+		if r.take(read) && r.send(read, true) {
+			again = append(again, read)
+		}
+	}
+	return again
+}
+
+// take takes a read off the parked ones, unless it was answered.
+func (r *Router) take(read *request.Read) bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if !r.parked[read] {
+		return false
+	}
+	delete(r.parked, read)
+	return true
+}
+
+// failParked answers all that are parked.
+func (r *Router) failParked() {
+	r.mu.Lock()
+	waiting := r.parked
+	r.parked = map[*request.Read]bool{}
+	r.mu.Unlock()
+	for read := range waiting {
+		fail(read, messages.ErrStopped)
+	}
+}
+
+// overdue says why a read was not answered in time.
+func (r *Router) overdue(read *request.Read) error {
+	r.mu.Lock()
+	parked := r.parked[read]
+	r.mu.Unlock()
+	late := &messages.DeadlineError{Phase: "sent", After: time.Since(read.Asked), Err: read.LastErr()}
+	if parked {
+		late.Phase = "held"
+		return &messages.NoLiveHostError{From: read.From, Hosts: r.cfg.Hosts(), Err: late}
+	}
+	return late
+}

@@ -1,0 +1,173 @@
+package router
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/evenkeel/evenkeel/internal/command"
+	"github.com/evenkeel/evenkeel/internal/request"
+	"github.com/evenkeel/evenkeel/messages"
+)
+
+// route hands a read to a host, or parks it until there is one.
+func (r *Router) route(read *request.Read) {
+	if read.Cmd.Cursor != nil {
+		r.routePinned(read)
+	} else {
+		r.send(read, false)
+	}
+}
+
+// send hands a read to a host, or parks it until one joins. One that finds all hosts
+// full is refused; a patient one, which has waited before, is parked, and send returns true:
+// nobody will say when there is room, so that it must be tried again.
+func (r *Router) send(read *request.Read, patient bool) (again bool) {
+	for {
+		// Before the picks: what joins while they go on is noticed by park.
+		r.mu.Lock()
+		joins := r.joins
+		r.mu.Unlock()
+		placed, full := r.place(read)
+		if placed {
+			return false
+		}
+		if full != nil && !patient {
+			r.counts.refused.Add(1)
+			fail(read, full)
+			return false
+		}
+		if full != nil {
+			read.SetLastErr(full)
+			r.park(read, joins, true)
+			return true
+		}
+		if err := read.LastErr(); err != nil && r.anyLive(read.Tried) {
+			// All that are live have had it, and at least one of them is still there to
+			// say the same again.
+			fail(read, err)
+			return false
+		}
+		if r.park(read, joins, false) {
+			return false
+		}
+	}
+}
+
+// fail answers a read that is the router's with an error.
+func fail(read *request.Read, err error) {
+	read.Reply(&messages.ReadReply{Err: err, Attempts: len(read.Tried)})
+}
+
+// place offers a read to one host after the other until one takes it. Full is the
+// refusal of a host that has no room.
+func (r *Router) place(read *request.Read) (placed bool, full error) {
+	tried := read.Tried
+	for {
+		now := time.Now()
+		host, _, another := r.balancer.Pick(read.From, !r.cfg.NoPrimaryFallback, tried, now)
+		if host == nil {
+			return false, full
+		}
+		read.AttemptDeadline = read.Deadline
+		if another && read.Cmd.Class == command.Point {
+			// Leaves as much for the next host: a point read takes milliseconds, and a host
+			// that needs half the deadline for one will not answer at all. Others may
+			// honestly take long; a hung host is found by its silence instead.
+			read.AttemptDeadline = now.Add(read.Deadline.Sub(now) / 2)
+		}
+		host.Load().Begin()
+		err := host.Offer(read)
+		if err == nil {
+			return true, nil
+		}
+		host.Load().End(0, now)
+		// Full, or gone a moment ago. read.Tried is not extended: it was never sent there.
+		tried = append(tried[:len(tried):len(tried)], host.Incarnation())
+		if errors.Is(err, messages.ErrOverloaded) {
+			full = err
+		}
+	}
+}
+
+// routePinned hands a cursor's read to the one host that has the cursor.
+func (r *Router) routePinned(read *request.Read) {
+	c := read.Cmd.Cursor
+	host := r.balancer.Find(c.Host, c.Incarnation)
+	if host == nil {
+		read.Fail(&messages.CursorLostError{Host: c.Host, Err: messages.ErrNotLive})
+		return
+	}
+	read.AttemptDeadline = read.Deadline
+	host.Load().Begin()
+	if err := host.Offer(read); err != nil {
+		host.Load().End(0, time.Now())
+		if errors.Is(err, messages.ErrNotLive) {
+			err = &messages.CursorLostError{Host: c.Host, Err: err}
+		}
+		read.Fail(err)
+	}
+}
+
+func (r *Router) anyLive(incarnations []uint64) bool {
+	for _, inc := range incarnations {
+		if r.balancer.Live(inc) {
+			return true
+		}
+	}
+	return false
+}
+
+// Unserved takes back a read that a host has accepted and never sent.
+func (r *Router) Unserved(read *request.Read) {
+	if read.Done() {
+		return
+	}
+	if r.over.Load() {
+		fail(read, messages.ErrStopped)
+		return
+	}
+	r.route(read)
+}
+
+// Evacuated takes back a read that was sent to a host which was then ejected. It
+// has an allowance of its own, once for each read: a hung host must not use up the
+// budget for all others.
+func (r *Router) Evacuated(read *request.Read, host request.Target) {
+	if read.Evacuated {
+		fail(read, fmt.Errorf("%w: the read hung at two hosts in a row, %s the second", messages.ErrNotLive, host.Host()))
+		return
+	}
+	read.Evacuated = true
+	read.Tried = append(read.Tried, host.Incarnation())
+	read.SetLastErr(fmt.Errorf("%w: %s was ejected while the read was there", messages.ErrNotLive, host.Host()))
+	r.counts.evacuated.Add(1)
+	r.Unserved(read)
+}
+
+// Failed takes back a read whose attempt failed in a way that another host may
+// not share.
+func (r *Router) Failed(read *request.Read, host request.Target, err error) {
+	if read.Done() {
+		return
+	}
+	if read.Cmd.Cursor != nil {
+		fail(read, &messages.CursorLostError{Host: host.Host(), Err: err})
+		return
+	}
+	read.Tried = append(read.Tried, host.Incarnation())
+	read.SetLastErr(err)
+	if errors.Is(err, context.DeadlineExceeded) && !read.AttemptDeadline.Before(read.Deadline) {
+		// The driver gives up a little before the deadline, when a round trip would not
+		// fit any more.
+		fail(read, r.overdue(read))
+		return
+	}
+	if read.Cmd.Kind == command.KindCommand || len(read.Tried) >= r.cfg.ReadAttempts || !r.budget.spend(time.Now()) {
+		fail(read, err) // A Command is never sent twice.
+		return
+	}
+	r.counts.retries.Add(1)
+	r.Unserved(read)
+}
