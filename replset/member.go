@@ -126,8 +126,10 @@ func (m *Member) kill() {
 	}
 	_ = m.refresh() // closing cannot fail
 	m.reset()
-	srv.Close()
+	// From here on no reply gets out. The state goes before the server, since the
+	// server's end waits for its commands, and these may wait for a frozen state.
 	m.repl.Kill()
+	srv.Close()
 	m.past = sum(m.past, countersOf(srv))
 	m.frozen, m.standalone = false, false
 }

@@ -91,6 +91,29 @@ func TestAFrozenMemberAcceptsAndDoesNotAnswer(t *testing.T) {
 	}
 }
 
+func TestAMemberThatFrozeInTheMiddleOfACommandCanBeKilled(t *testing.T) {
+	set := steady(t, Options{})
+	for _, m := range set.Members() {
+		m.Lag(time.Hour)
+	}
+	primary := set.Primary()
+	if _, err := w1(connect(t, set.URI())).InsertOne(soon(t), bson.D{{Key: "_id", Value: 1}}); err != nil {
+		t.Fatal(err)
+	}
+	client := direct(t, primary)
+	hello(t, client)
+	done := make(chan error, 1)
+	go func() {
+		done <- client.Database("admin").RunCommand(soon(t), bson.D{{Key: "replSetStepDown", Value: 60}}).Err()
+	}()
+	eventually(t, "the step down waits for a secondary", func() bool { return !primary.IsPrimary() })
+	primary.Freeze()
+	primary.Kill()
+	if err := <-done; !mongo.IsNetworkError(err) {
+		t.Errorf("the command that was cut off ended with %v", err)
+	}
+}
+
 func TestAMemberInMaintenanceRefusesReads(t *testing.T) {
 	set := steady(t, Options{})
 	if err := set.Primary().SetMaintenance(true); err == nil {
