@@ -20,7 +20,7 @@ const (
 // board is what the app's events have told of each host. It is used by one
 // goroutine.
 type board struct {
-	order []string // as the hosts were first heard of
+	order []string // as the hosts were first named
 	hosts map[string]*hostState
 }
 
@@ -34,7 +34,7 @@ func newBoard() *board { return &board{hosts: map[string]*hostState{}} }
 func (b *board) of(host string) *hostState {
 	h := b.hosts[host]
 	if h == nil {
-		h = &hostState{role: messages.RoleUnknown}
+		h = &hostState{state: stateDialing, role: messages.RoleUnknown}
 		b.hosts[host] = h
 		b.order = append(b.order, host)
 	}

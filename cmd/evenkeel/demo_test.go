@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"errors"
 	"math"
 	"slices"
 	"strings"
@@ -173,8 +174,7 @@ func TestARealSetIsWatchedWithoutFaultsAndLeftAsItWas(t *testing.T) {
 	}
 }
 
-// A client that does not check who answers is what the stage must find out.
-func TestTheStageCountsTheReadsThatAStrangerExecutes(t *testing.T) {
+func TestTheStageCountsWhatIsReadAtAWrongHost(t *testing.T) {
 	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
 	defer cancel()
 	s, err := openStage(ctx)
@@ -185,26 +185,46 @@ func TestTheStageCountsTheReadsThatAStrangerExecutes(t *testing.T) {
 	if err := s.populate(ctx, []string{"p"}); err != nil {
 		t.Fatal(err)
 	}
-	find := func(i int) (realm string) {
-		client, err := mongo.Connect(options.Client().ApplyURI("mongodb://" + s.set.Member(i).Host() + "/?directConnection=true").SetAppName(appName))
+	// A client that does not check who answers.
+	find := func(at *replset.Member) (realm string) {
+		client, err := mongo.Connect(options.Client().ApplyURI("mongodb://" + at.Host() + "/?directConnection=true").SetAppName(appName).
+			SetServerMonitoringMode(options.ServerMonitoringModePoll))
 		if err != nil {
 			t.Fatal(err)
 		}
 		defer func() { _ = client.Disconnect(ctx) }()
 		var p player
-		if err := client.Database(database).Collection(collection).FindOne(ctx, bson.D{}).Decode(&p); err != nil && err != mongo.ErrNoDocuments {
+		if err := client.Database(database).Collection(collection).FindOne(ctx, bson.D{}).Decode(&p); err != nil && !errors.Is(err, mongo.ErrNoDocuments) {
 			t.Fatal(err)
 		}
 		return p.Realm
 	}
-	find(1)
-	if n := s.astray().reads; n != 0 {
-		t.Errorf("%d wrong reads before the fault", n)
+	find(s.set.Member(1))
+	if got := s.astray(); got != (executed{}) {
+		t.Errorf("before the fault: %+v", got)
 	}
-	if err := s.set.Impersonate(1, s.stranger.Member(0)); err != nil {
+	stranger, err := s.stranger()
+	if err != nil {
 		t.Fatal(err)
 	}
-	if realm := find(1); realm != otherRealm || s.astray().reads != 1 {
+	if err := s.set.Impersonate(1, stranger); err != nil {
+		t.Fatal(err)
+	}
+	if realm := find(s.set.Member(1)); realm != otherRealm || s.astray().reads != 1 {
 		t.Errorf("the stranger's document says %q, and %d wrong reads were counted, not 1", realm, s.astray().reads)
+	}
+	find(s.strangers.Primary()) // As one would who has learned its address from the stranger.
+	if got := s.astray(); got.reads != 2 {
+		t.Errorf("%d wrong reads were counted, not 2", got.reads)
+	}
+	if err := s.set.RestoreAddresses(); err != nil {
+		t.Fatal(err)
+	}
+	if err := s.set.SwapAddresses(1, 2); err != nil {
+		t.Fatal(err)
+	}
+	find(s.set.Member(2))
+	if got := s.astray(); got != (executed{reads: 3}) {
+		t.Errorf("after a swap within the set: %+v, not 3 reads", got)
 	}
 }

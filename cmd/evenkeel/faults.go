@@ -105,8 +105,12 @@ func (f *faults) stranger(from, to float64) fault {
 			if m, err = f.victim(); err != nil {
 				return err
 			}
-			f.announce("%s will reach a stranger: a member of another set of the same name", m.Host())
-			return f.stage.set.Impersonate(m.Index(), f.stage.stranger.Member(0))
+			stranger, err := f.stage.stranger()
+			if err != nil {
+				return err
+			}
+			f.announce("%s will reach a stranger: a secondary of another set of the same name", m.Host())
+			return f.stage.set.Impersonate(m.Index(), stranger)
 		},
 		func() error {
 			err := f.stage.set.RestoreAddresses()

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"time"
 
@@ -29,12 +30,12 @@ const (
 	otherRealm = "a stranger's"
 )
 
-// stage is the built-in set, and beside it a stranger: a set of one member that has
-// the same name and the same players, as a restored backup would, but each of its
-// documents says where it belongs.
+// stage is the built-in set, and beside it strangers: a set that has the same name
+// and the same players, as a restored backup would, but each of its documents says
+// where it belongs.
 type stage struct {
-	set      *replset.Set
-	stranger *replset.Set
+	set       *replset.Set
+	strangers *replset.Set
 }
 
 // openStage starts both sets and waits until they are in their steady state.
@@ -44,11 +45,11 @@ func openStage(ctx context.Context) (*stage, error) {
 	if s.set, err = replset.Start(replset.Options{Members: members, Name: setName}); err != nil {
 		return nil, err
 	}
-	if s.stranger, err = replset.Start(replset.Options{Members: 1, Name: setName}); err != nil {
+	if s.strangers, err = replset.Start(replset.Options{Members: 2, Name: setName}); err != nil {
 		s.close()
 		return nil, err
 	}
-	for _, set := range []*replset.Set{s.set, s.stranger} {
+	for _, set := range []*replset.Set{s.set, s.strangers} {
 		if err := set.AwaitSecondaries(ctx); err != nil {
 			s.close()
 			return nil, err
@@ -59,40 +60,56 @@ func openStage(ctx context.Context) (*stage, error) {
 
 func (s *stage) close() {
 	s.set.Stop()
-	if s.stranger != nil {
-		s.stranger.Stop()
+	if s.strangers != nil {
+		s.strangers.Stop()
 	}
 }
 
-// populate gives the stranger the same players, which say that they are its.
+// populate gives the strangers the same players, which say that they are theirs.
 func (s *stage) populate(ctx context.Context, players []string) error {
 	docs := make([]player, len(players))
 	for i, id := range players {
 		docs[i] = player{ID: id, Realm: otherRealm, Saves: []int64{}}
 	}
-	return asJudge(ctx, s.stranger.URI(), func(c *mongo.Client) error {
+	err := asJudge(ctx, s.strangers.URI(), func(c *mongo.Client) error {
 		_, err := c.Database(database).Collection(collection).InsertMany(ctx, docs)
 		return err
 	})
+	if err != nil {
+		return fmt.Errorf("storing the strangers' players: %w", err)
+	}
+	return s.strangers.AwaitSecondaries(ctx)
 }
 
-// executed is what the members have executed for evenkeel over connections to another
-// member's address.
+// stranger is the one who answers at another's address: a secondary, so that reads
+// would take it for one of theirs.
+func (s *stage) stranger() (*replset.Member, error) {
+	for _, m := range s.strangers.Members() {
+		if m.IsSecondary() {
+			return m, nil
+		}
+	}
+	return nil, errors.New("the strangers have no secondary")
+}
+
+// executed is what was executed for evenkeel where it should not have been.
 type executed struct{ reads, writes int64 }
 
-// astray asks every member, the stranger included, what it has executed for
-// evenkeel's connections that had dialled the address of another. The members know:
-// they belong to the addresses' owners, and SwapAddresses and Impersonate lead
-// connections elsewhere. So each read at a wrong host is counted once, where it was
-// executed, whatever evenkeel believes.
+// astray asks the servers what they have executed for evenkeel at a wrong host,
+// whatever evenkeel believes: the members of the set, what came to them over connections
+// to another one's address, which they know; and the strangers, anything at all, since
+// a client that believes one of them learns the addresses of the others.
 func (s *stage) astray() executed {
 	var sum executed
-	for _, set := range []*replset.Set{s.set, s.stranger} {
-		for _, m := range set.Members() {
-			t := m.Counters().Astray[appName]
-			sum.reads += t.Reads
-			sum.writes += t.Writes
-		}
+	add := func(t replset.Tally) {
+		sum.reads += t.Reads
+		sum.writes += t.Writes
+	}
+	for _, m := range s.set.Members() {
+		add(m.Counters().Astray[appName])
+	}
+	for _, m := range s.strangers.Members() {
+		add(m.Counters().ByApp[appName])
 	}
 	return sum
 }
@@ -100,7 +117,10 @@ func (s *stage) astray() executed {
 // asJudge runs f with a plain driver client of its own: what evenkeel did is not
 // judged by what evenkeel says.
 func asJudge(ctx context.Context, uri string, f func(*mongo.Client) error) error {
+	// Heartbeats that the server may not hold: one that begins while the driver
+	// disconnects is not called off, and would be waited for until the server answers it.
 	client, err := mongo.Connect(options.Client().ApplyURI(uri).SetAppName(judgeName).
+		SetServerMonitoringMode(options.ServerMonitoringModePoll).
 		SetReadConcern(readconcern.Majority()).SetReadPreference(readpref.Primary()))
 	if err != nil {
 		return err
