@@ -76,8 +76,8 @@ type incarnation struct {
 	wait  uint64
 	timer *time.Timer
 
-	// The connection, nil but while there is one, its number, and the latest hello
-	// over it.
+	// The connection, nil but while there is one, its number, 0 while there is none, and
+	// the latest hello over it.
 	conn   Conn
 	number uint64
 	hello  mongoconn.Hello
@@ -224,7 +224,7 @@ func (i *incarnation) dial() {
 		h.emit(messages.HostDialing{Header: h.header()})
 	}
 	i.enter(Dialing, messages.RoleUnknown, h.view.Load().reason)
-	i.hello = mongoconn.Hello{}
+	i.number, i.hello = numbers.Add(1), mongoconn.Hello{}
 	conn, err := h.cfg.Open(h.name, &observer{h, i.self, i.number})
 	if err != nil {
 		i.redial(err)
@@ -307,5 +307,5 @@ func (i *incarnation) disconnect() {
 		i.conn.Close()
 		i.conn = nil
 	}
-	i.number = numbers.Add(1) // Whatever the connection still tells is dropped.
+	i.number = 0 // Whatever the connection still tells is dropped.
 }

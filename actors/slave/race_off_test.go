@@ -1,0 +1,5 @@
+//go:build !race
+
+package slave
+
+const raceDetector = false
