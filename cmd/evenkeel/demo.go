@@ -107,6 +107,11 @@ func (d *demo) open(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	if d.stage != nil {
+		for _, m := range d.stage.set.Members() {
+			d.board.of(m.Host()) // In their order, and be it that no event tells of one.
+		}
+	}
 	d.events = d.app.Events()
 	name := collection
 	if d.stage == nil {
