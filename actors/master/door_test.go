@@ -305,6 +305,32 @@ func TestDrainFinishesWhatWasAcceptedAndRefusesTheRest(t *testing.T) {
 	})
 }
 
+// A write that comes in just as a drain begins finds the door open and the lane
+// closed. It was reported among the accepted writes that were lost.
+func TestAWriteThatADrainOvertakesAtTheDoorIsRefusedAndNotListed(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		wire, gate := blocked(succeed)
+		r := newRig(t, Config{}, wire)
+		close(gate)
+		for _, l := range r.lanes {
+			l.refuse() // As Drain does, after a sender has passed the door.
+		}
+		r.drainMu.Lock()
+		r.draining = true
+		r.drainMu.Unlock()
+		reply, _ := r.ask(insert(1))
+		if rep := r.get(reply); !errors.Is(rep.Err, messages.ErrStopped) || rep.Outcome != messages.NotApplied {
+			t.Errorf("the write got %+v", rep)
+		}
+		if left := r.Drain(context.Background()); len(left) != 0 {
+			t.Errorf("the drain lists %v, which it never accepted", left)
+		}
+		if st := r.Stat(); st.Accepted != 0 || st.Refused != 1 {
+			t.Errorf("%d accepted and %d refused, want 0 and 1", st.Accepted, st.Refused)
+		}
+	})
+}
+
 func TestADrainWithoutTimeAnswersEveryoneAndListsWhatWasNotApplied(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		wire := &fakeWire{serve: func(ctx context.Context, _ *batch, a *attempts) result {

@@ -60,21 +60,23 @@ func (l *lane) attach(open func() wire) {
 	l.openWire = open
 }
 
-// accept puts a new write at the end of the queue.
-func (l *lane) accept(it *item) {
+// accept puts a new write at the end of the queue. It reports false, and leaves the
+// write to be answered by the caller alone, once the lane takes none any more.
+func (l *lane) accept(it *item) bool {
 	// The timer may fire before the item is queued: expire then finds it arriving.
 	it.OnDeadline(func() { l.giveUp(it, nil) })
 	l.mu.Lock()
 	if it.phase == done {
 		l.mu.Unlock()
-		return
+		l.m.counts.accepted.Add(1)
+		return true
 	}
 	if l.refusing {
 		it.phase = done
 		l.mu.Unlock()
-		it.Reply(&messages.WriteReply{Outcome: messages.NotApplied, Err: messages.ErrStopped})
-		return
+		return false
 	}
+	l.m.counts.accepted.Add(1)
 	it.phase = queued
 	it.elem = l.queue.PushBack(it)
 	it.held = !l.m.hold.open()
@@ -84,6 +86,7 @@ func (l *lane) accept(it *item) {
 	if held {
 		l.m.hold.wait(1)
 	}
+	return true
 }
 
 // start makes sure that somebody works. The caller must hold mu.

@@ -211,13 +211,24 @@ func (m *Master) accept(w *messages.Write, deliver func(*messages.WriteReply)) *
 	}
 
 	it := &item{lane: m.lane(w.Key)}
+	turnedAway := false
 	it.Write = request.NewWrite(w, cmd, now, deadline, func() { m.admission.release(size) }, func(rep *messages.WriteReply) {
-		m.counts.count(rep)
-		m.noteUndone(rep)
+		if turnedAway {
+			m.counts.refuse(rep.Err)
+		} else {
+			m.counts.count(rep)
+			m.noteUndone(rep)
+		}
 		m.safely("delivering a reply", func() { deliver(rep) })
 	})
-	m.counts.accepted.Add(1)
-	it.lane.accept(it)
+	if !it.lane.accept(it) {
+		// A drain began after the look at stopping above. This write was never accepted,
+		// and is none of those that the drain must answer for. Nobody else delivers it
+		// now: the lane has marked it as done.
+		turnedAway = true
+		it.Reply(&messages.WriteReply{Outcome: messages.NotApplied, Err: messages.ErrStopped})
+		return nil
+	}
 	return it
 }
 
