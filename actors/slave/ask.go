@@ -23,11 +23,7 @@ func (s *service) ask(ctx context.Context, r *request.Read, rep *messages.ReadRe
 		if sess, err = s.conn.StartSession(); err != nil {
 			return err
 		}
-		defer func() {
-			if sess != nil {
-				endSession(sess)
-			}
-		}()
+		defer func() { endSession(sess) }()
 		if len(r.After.ClusterTime) > 0 {
 			if err := sess.AdvanceClusterTime(r.After.ClusterTime); err != nil {
 				return &messages.InvalidError{Field: "After", Err: err}
@@ -74,6 +70,10 @@ func (s *service) probe(ctx context.Context, cmd *command.Read) error {
 	return nil
 }
 
-// endSession gives a session back to the client. There is no transaction to abort, so
-// that it does not wait.
-func endSession(sess *mongo.Session) { sess.EndSession(context.Background()) }
+// endSession gives a session, nil for none, back to the client. There is no transaction
+// to abort, so that it does not wait.
+func endSession(sess *mongo.Session) {
+	if sess != nil {
+		sess.EndSession(context.Background())
+	}
+}

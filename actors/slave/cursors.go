@@ -123,7 +123,7 @@ func (c *cursors) drop(id int64) {
 // remove forgets a cursor and gives its session back. c.mu must be held.
 func (c *cursors) remove(id int64, o *openCursor) {
 	delete(c.open, id)
-	if o != nil && o.sess != nil {
+	if o != nil {
 		endSession(o.sess)
 	}
 }

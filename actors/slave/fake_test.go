@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -42,6 +43,9 @@ type world struct {
 	claims *Claims
 	cfg    Config // of hosts that are spawned next
 
+	dead atomic.Int64 // dead letters
+	bomb atomic.Bool  // the next event panics where it is emitted
+
 	mu    sync.Mutex
 	conns []*fakeConn                          // mu
 	open  func(host string, c *fakeConn) error // mu; called for each new connection
@@ -68,8 +72,20 @@ func newWorld(t testing.TB) *world {
 	if w.super, err = supervisor.Start(w.system, w.hub, w.cfg.Logger); err != nil {
 		t.Fatal(err)
 	}
+	w.system.EventStream.Subscribe(func(e any) {
+		if dead, ok := e.(*actor.DeadLetterEvent); ok {
+			if _, ours := dead.Message.(actor.IgnoreDeadLetterLogging); ours {
+				w.dead.Add(1)
+			}
+		}
+	})
 	w.cfg = Config{
-		Router: w.router, Claims: w.claims, Emit: w.hub.Publish,
+		Router: w.router, Claims: w.claims, Emit: func(e messages.Event) {
+			if w.bomb.CompareAndSwap(true, false) {
+				panic("bomb")
+			}
+			w.hub.Publish(e)
+		},
 		Open: func(host string, obs mongoconn.Observer) (Conn, error) { return w.dial(host, obs) },
 	}
 	return w
@@ -81,12 +97,18 @@ func (w *world) dial(host string, obs mongoconn.Observer) (Conn, error) {
 	w.conns = append(w.conns, c)
 	open := w.open
 	w.mu.Unlock()
+	opened := false
+	defer func() {
+		if !opened {
+			c.Close()
+		}
+	}()
 	if open != nil {
 		if err := open(host, c); err != nil {
-			c.Close()
 			return nil, err
 		}
 	}
+	opened = true
 	return c, nil
 }
 
@@ -132,6 +154,18 @@ func (w *world) conn() *fakeConn {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	return w.conns[len(w.conns)-1]
+}
+
+// main is the latest connection that is no quarantine's.
+func (w *world) main() *fakeConn {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	for _, c := range slices.Backward(w.conns) {
+		if _, ok := c.obs.(*observer); ok {
+			return c
+		}
+	}
+	return nil
 }
 
 // dials is how many connections were opened.
@@ -189,7 +223,8 @@ func (w *world) pass(d time.Duration) {
 	synctest.Wait()
 }
 
-// stop stops all and checks that no connection is left open.
+// stop stops all and checks that no connection is left open, and that nobody tells
+// a stopped actor anything.
 func (w *world) stop() {
 	w.t.Helper()
 	if err := w.super.Stop(context.Background()); err != nil {
@@ -198,6 +233,9 @@ func (w *world) stop() {
 	w.sub.Cancel()
 	w.system.Shutdown()
 	w.pass(time.Minute)
+	if n := w.dead.Load(); n > 0 {
+		w.t.Errorf("%d messages to a stopped actor", n)
+	}
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	for i, c := range w.conns {

@@ -1,0 +1,362 @@
+package slave
+
+import (
+	"context"
+	"errors"
+	"sync/atomic"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"go.mongodb.org/mongo-driver/v2/bson"
+	"go.mongodb.org/mongo-driver/v2/mongo"
+
+	"github.com/evenkeel/evenkeel/internal/mongoconn"
+	"github.com/evenkeel/evenkeel/internal/request"
+	"github.com/evenkeel/evenkeel/messages"
+)
+
+func TestAHostIsEjectedWhenThreeReadsGetNoReplyFor400Milliseconds(t *testing.T) {
+	inWorld(t, func(w *world) {
+		h, c, target := w.live("a:1")
+		w.told()
+		c.runs(func(ctx context.Context, _ bson.Raw) (bson.Raw, error) { return nil, hang(ctx) }) // Pings are answered.
+		reads := w.offered(target, 7, pointRead)                                                  // 4 on the wire, 3 wait.
+		w.pass(399 * time.Millisecond)
+		w.is(h, Live)
+		w.pass(101 * time.Millisecond)
+		w.is(h, Ejected)
+		events := w.events()
+		ejected, ok := events[0].(messages.HostEjected)
+		if len(events) != 1 || !ok || ejected.Evacuated != 7 || ejected.Floor {
+			t.Errorf("told %v, want that 7 reads were moved", events)
+		}
+		sent, waited := 0, 0
+		for _, r := range reads {
+			switch rep := w.got(r); {
+			case rep != nil && errors.Is(rep.Err, errEvacuated):
+				sent++
+			case rep != nil && errors.Is(rep.Err, errUnserved):
+				waited++
+			}
+		}
+		if sent != 4 || waited != 3 {
+			t.Errorf("%d reads came back as evacuated and %d as unserved, want 4 and 3", sent, waited)
+		}
+		if n := target.Load().Pending(); n != 0 {
+			t.Errorf("%d reads count as pending", n)
+		}
+		if err := offer(target, ask(pointRead)); !errors.Is(err, messages.ErrNotLive) {
+			t.Errorf("it takes reads: %v", err)
+		}
+	})
+}
+
+func TestOneSilentReadAndASilentPingEjectAHost(t *testing.T) {
+	inWorld(t, func(w *world) {
+		h, c, target := w.live("a:1")
+		c.hangs()
+		w.offered(target, 1, pointRead)
+		w.pass(800 * time.Millisecond)
+		w.is(h, Ejected)
+	})
+}
+
+func TestASlowReadIsNoReasonWhilePingsAreAnswered(t *testing.T) {
+	inWorld(t, func(w *world) {
+		h, c, target := w.live("a:1")
+		c.runs(func(ctx context.Context, _ bson.Raw) (bson.Raw, error) { return nil, hang(ctx) })
+		var pings atomic.Int64
+		c.pings(func(context.Context) error { pings.Add(1); return nil })
+		w.offered(target, 2, rangeRead)
+		w.pass(4 * time.Second)
+		w.is(h, Live)
+		// It is asked again and again: it may hang in the middle of a slow read.
+		if n := pings.Load(); n < 5 || n > 11 {
+			t.Errorf("%d pings in 4 s", n)
+		}
+		c.pings(hang)
+		w.pass(time.Second)
+		w.is(h, Ejected)
+	})
+}
+
+func TestCallersLessPatientThanTheLimitDoNotKeepASilentHostIn(t *testing.T) {
+	inWorld(t, func(w *world) {
+		h, c, target := w.live("a:1")
+		c.hangs()
+		for range 20 {
+			for range 2 {
+				if r := askWithin(pointRead, &messages.Read{}, 100*time.Millisecond); h.Stat().State == Live {
+					if err := offer(target, r); err != nil {
+						t.Fatal(err)
+					}
+				}
+			}
+			w.pass(110 * time.Millisecond)
+		}
+		w.is(h, Ejected)
+	})
+}
+
+func TestRepliesOfAnySortKeepAHostIn(t *testing.T) {
+	refused := mongo.CommandError{Code: 2, Message: "BadValue"}
+	for what, answer := range map[string]func() (bson.Raw, error){
+		"a document":     func() (bson.Raw, error) { return reply(), nil },
+		"a server error": func() (bson.Raw, error) { return nil, refused },
+	} {
+		t.Run(what, func(t *testing.T) {
+			inWorld(t, func(w *world) {
+				h, c, target := w.live("a:1")
+				var n atomic.Int64
+				c.runs(func(ctx context.Context, _ bson.Raw) (bson.Raw, error) {
+					if n.Add(1) <= 3 {
+						return nil, hang(ctx) // Three slow ones.
+					}
+					return answer()
+				})
+				w.offered(target, 3, pointRead)
+				for range 20 {
+					w.pass(200 * time.Millisecond)
+					w.offered(target, 1, pointRead)
+				}
+				w.is(h, Live)
+			})
+		})
+	}
+}
+
+func TestReadsThatMayHonestlyTakeLongEjectNobody(t *testing.T) {
+	waits := &messages.Read{After: messages.Token{OperationTime: bson.Timestamp{T: 1}}}
+	for what, read := range map[string]func() *asked{
+		"aggregates":                   func() *asked { return ask(heavyRead) },
+		"commands":                     func() *asked { return ask(anyRead) },
+		"reads that wait for a member": func() *asked { return askWithin(pointRead, waits, 5*time.Second) },
+	} {
+		t.Run(what, func(t *testing.T) {
+			inWorld(t, func(w *world) {
+				h, c, target := w.live("a:1")
+				c.hangs()
+				for range 4 {
+					if err := offer(target, read()); err != nil {
+						t.Fatal(err)
+					}
+				}
+				w.pass(4 * time.Second)
+				w.is(h, Live)
+			})
+		})
+	}
+}
+
+func TestWhereTooFewWouldRemainItIsToldNowAndThenAndTheReadsStay(t *testing.T) {
+	inWorld(t, func(w *world) {
+		h, c, target := w.live("a:1")
+		w.told()
+		w.router.keeps(true)
+		c.hangs()
+		reads := make([]*asked, 4)
+		for i := range reads {
+			reads[i] = askWithin(pointRead, &messages.Read{}, 25*time.Second)
+		}
+		if err := offer(target, reads...); err != nil {
+			t.Fatal(err)
+		}
+		w.pass(24 * time.Second)
+		w.is(h, Live)
+		events := w.events()
+		if len(events) != 3 {
+			t.Fatalf("told %d times in 24 s, want each 10 s", len(events))
+		}
+		for _, e := range events {
+			if !e.(messages.HostEjected).Floor {
+				t.Errorf("told %v", e)
+			}
+		}
+		if w.got(reads[0]) != nil {
+			t.Error("a read was taken from it")
+		}
+		c.thaws()
+	})
+}
+
+func TestAnEjectedHostIsProbedWithAReadThatHungAndRestored(t *testing.T) {
+	inWorld(t, func(w *world) {
+		h, c, target := w.live("a:1")
+		c.hangs()
+		w.offered(target, 2, rangeRead)
+		w.offered(target, 1, pointRead)
+		w.pass(500 * time.Millisecond)
+		w.is(h, Ejected)
+		w.told()
+		sent := len(c.commands())
+		w.pass(10 * time.Second)
+		w.is(h, Ejected)
+		probes := len(c.commands()) - sent
+		if probes < 7 || probes > 16 {
+			t.Errorf("%d probes in 10 s, want one in 0.5 to 1 s after the first, and the 0.4 s each waits", probes)
+		}
+		c.thaws()
+		w.pass(probeMax + DefaultHungAfter)
+		w.is(h, Live)
+		events := w.events()
+		restored, ok := events[0].(messages.HostRestored)
+		if len(events) != 1 || !ok || restored.After < 10*time.Second {
+			t.Errorf("told %v", events)
+		}
+		if again := w.router.target("a:1"); again == nil || again.Incarnation() != target.Incarnation() {
+			t.Error("it is not back in rotation as the same incarnation")
+		}
+		if rep := w.got(w.offered(target, 1, pointRead)[0]); rep == nil || rep.Err != nil {
+			t.Errorf("a read got %+v", rep)
+		}
+		w.pass(time.Minute)
+		w.is(h, Live)
+	})
+}
+
+func TestAProbeTellsWhetherTheHostAnswersNotWhetherItLikesTheQuestion(t *testing.T) {
+	for _, c := range []struct {
+		name string
+		err  error
+		want State
+	}{
+		{"its own error on the query", mongo.CommandError{Code: 2, Message: "BadValue"}, Live},
+		{"it is no secondary any more", mongo.CommandError{Code: 13436, Message: "NotPrimaryOrSecondary"}, Ejected},
+		{"no reply", mongo.CommandError{Message: "connection reset", Labels: []string{"NetworkError"}}, Ejected},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			inWorld(t, func(w *world) {
+				h, conn, target := w.live("a:1")
+				conn.hangs()
+				w.offered(target, 3, pointRead)
+				w.pass(500 * time.Millisecond)
+				w.is(h, Ejected)
+				conn.runs(func(context.Context, bson.Raw) (bson.Raw, error) { return nil, c.err })
+				w.pass(2 * time.Second)
+				w.is(h, c.want)
+			})
+		})
+	}
+}
+
+func TestACursorThatAProbeOpensIsClosed(t *testing.T) {
+	inWorld(t, func(w *world) {
+		h, c, target := w.live("a:1")
+		c.hangs()
+		w.offered(target, 3, rangeRead)
+		w.pass(500 * time.Millisecond)
+		w.is(h, Ejected)
+		c.runs(func(context.Context, bson.Raw) (bson.Raw, error) { return reply(99), nil })
+		w.pass(probeMax)
+		w.is(h, Live)
+		if ran := c.commands(); ran[len(ran)-1] != "killCursors" {
+			t.Errorf("ran %v, want killCursors after the probe", ran)
+		}
+	})
+}
+
+func TestAnEjectedHostFollowsWhatItsServerSays(t *testing.T) {
+	inWorld(t, func(w *world) {
+		h, c, target := w.live("a:1")
+		c.hangs()
+		w.offered(target, 3, pointRead)
+		w.pass(500 * time.Millisecond)
+		w.is(h, Ejected)
+		c.hello(mongoconn.Primary)
+		w.is(h, Ejected)
+		if w.router.target("a:1") != nil {
+			t.Fatal("a change of role has brought it back")
+		}
+		c.thaws()
+		w.pass(2 * time.Second)
+		if w.is(h, Live); !w.router.isPrimary("a:1") {
+			t.Error("it is restored as a secondary")
+		}
+	})
+}
+
+func TestAHeartbeatThatTheDriverCallsOffIsFollowedByAPing(t *testing.T) {
+	inWorld(t, func(w *world) {
+		h, c, _ := w.live("a:1")
+		var pings atomic.Int64
+		c.pings(func(ctx context.Context) error { pings.Add(1); return ctx.Err() })
+		c.obs.Lost(context.Canceled)
+		w.is(h, Live)
+		if n := pings.Load(); n != 1 {
+			t.Errorf("%d pings, want 1", n)
+		}
+		c.pings(hang)
+		c.obs.Lost(context.Canceled)
+		c.obs.Lost(context.Canceled)
+		w.pass(DefaultHungAfter)
+		w.is(h, Ejected)
+		c.thaws()
+		w.pass(time.Second)
+		w.is(h, Live)
+		c.hello(mongoconn.Recovering)
+		c.obs.Lost(context.Canceled)
+		w.is(h, Standby)
+	})
+}
+
+func TestALateReplyOfAnEvacuatedReadIsDropped(t *testing.T) {
+	inWorld(t, func(w *world) {
+		h, c, target := w.live("a:1")
+		thaw := make(chan struct{})
+		c.runs(func(context.Context, bson.Raw) (bson.Raw, error) { <-thaw; return reply(), nil }) // Deaf to cancellation.
+		reads := w.offered(target, 3, pointRead)
+		w.pass(500 * time.Millisecond)
+		w.is(h, Ejected)
+		close(thaw)
+		for _, r := range reads {
+			if rep := w.got(r); rep == nil || !errors.Is(rep.Err, errEvacuated) {
+				t.Errorf("got %+v", rep)
+			}
+		}
+		if n := target.Load().Pending(); n != 0 {
+			t.Errorf("%d reads count as pending", n)
+		}
+		if st := h.Stat(); st.Served != 0 || st.Active != 0 {
+			t.Errorf("%+v", st)
+		}
+	})
+}
+
+// moving is a router that moves evacuated reads to another target at once.
+type moving struct {
+	*fakeRouter
+	to request.Target
+}
+
+func (m *moving) Evacuated(read *request.Read, host request.Target) {
+	read.Tried = append(read.Tried, host.Incarnation())
+	m.to.Load().Begin()
+	if err := m.to.Offer(read); err != nil {
+		read.Fail(err)
+	}
+}
+
+func TestAnEvacuatedReadIsCalledOffWhereItIsNow(t *testing.T) {
+	inWorld(t, func(w *world) {
+		_, b, to := w.live("b:1")
+		m := &moving{w.router, to}
+		w.cfg.Router = m
+		h, a, from := w.live("a:1")
+		a.hangs()
+		b.runs(func(ctx context.Context, _ bson.Raw) (bson.Raw, error) { return nil, hang(ctx) })
+		reads := w.offered(from, 3, pointRead)
+		w.pass(500 * time.Millisecond)
+		w.is(h, Ejected)
+		if n := to.Load().Pending(); n != 3 {
+			t.Fatalf("%d reads are at b, want 3", n)
+		}
+		for _, r := range reads {
+			r.Fail(messages.ErrStopped) // Its asker gives up.
+		}
+		synctest.Wait()
+		if n := to.Load().Pending(); n != 0 {
+			t.Errorf("%d of them are still on the wire to b", n)
+		}
+	})
+}
