@@ -38,6 +38,7 @@ type App struct {
 	master *master.Master
 	bson   *options.BSONOptions
 	reg    *bson.Registry
+	codec  *codec
 	claims *slave.Claims
 	name   *mongoconn.SetName
 	found  chan struct{} // closed when the hosts are known
@@ -91,6 +92,7 @@ func Start(ctx context.Context, cfg Config) (*App, error) {
 
 	a := &App{
 		cfg: cfg, system: cfg.System, hub: supervisor.NewHub(cfg.EventBuffer), bson: probe.BSONOptions, reg: probe.Registry,
+		codec:  newCodec(probe.Registry, probe.BSONOptions),
 		claims: slave.NewClaims(), name: new(mongoconn.SetName), found: make(chan struct{}), stopped: make(chan struct{}),
 	}
 	if a.system == nil {

@@ -143,6 +143,9 @@ func (e *DeadlineError) Is(target error) bool {
 type UnknownOutcomeError struct {
 	// Attempts is how often the write was put on the wire.
 	Attempts int
+	// OrderOpen says that the write might yet take effect after later writes of its
+	// lane, as WriteReply.OrderOpen does.
+	OrderOpen bool
 	// Err is the failure that left it open.
 	Err error
 }

@@ -97,7 +97,8 @@ type CloseCursor struct {
 // bson.Raw) whose first key is its name. As a Read it must be one of the commands
 // that only read; as a Write it may be any but those that evenkeel
 // itself answers for (sessions, transactions, cursors). It is sent at most once. Read and
-// write concern are up to the document.
+// write concern are up to the document; but a find, aggregate, count or distinct that
+// has no readConcern waits for Read.After. Other commands do not wait.
 type Command struct {
 	Document any
 }
@@ -196,7 +197,8 @@ func (f From) String() string {
 // Token stands for a point in the replica set's history: what a reply has seen
 // or done. It may be stored, and sent to another process as BSON.
 type Token struct {
-	// ClusterTime is the whole $clusterTime document, signature included.
+	// ClusterTime is the whole document {$clusterTime: {…}}, signature included, as the
+	// driver's sessions have it.
 	ClusterTime bson.Raw `bson:"clusterTime,omitempty"`
 	// OperationTime is the reply's operationTime.
 	OperationTime bson.Timestamp `bson:"operationTime"`

@@ -92,10 +92,11 @@ func (it *item) tooLate(cause error, held bool) *messages.WriteReply {
 // that no reply to it was read.
 func (it *item) unknown(cause error, sent []attempt, unanswered bool) *messages.WriteReply {
 	n := it.tried + len(sent)
+	open := unanswered && !(it.fenceable() && fenced(sent))
 	return &messages.WriteReply{
 		Outcome:   messages.Unknown,
-		Err:       &messages.UnknownOutcomeError{Attempts: n, Err: cause},
+		Err:       &messages.UnknownOutcomeError{Attempts: n, OrderOpen: open, Err: cause},
 		Attempts:  n,
-		OrderOpen: unanswered && !(it.fenceable() && fenced(sent)),
+		OrderOpen: open,
 	}
 }

@@ -61,8 +61,8 @@ type Read struct {
 	// Cursor is a Pinned read's cursor.
 	Cursor *messages.Cursor
 	// TakesReadConcern says that the command may carry a readConcern that is
-	// evenkeel's to add: not a Pinned read, and a Command only to make it wait for
-	// Read.After.
+	// evenkeel's to add. A Pinned read does not, and a Command only to wait for
+	// Read.After, where it can and has no readConcern of its own.
 	TakesReadConcern bool
 	// MaxTimeMS is a maxTimeMS of the caller's own, 0 for none.
 	MaxTimeMS int64

@@ -29,7 +29,8 @@ var reading = map[string]bool{
 	"usersInfo": true, "rolesInfo": true,
 }
 
-// waiting are the commands that can be told to wait for a time of the set's.
+// waiting are the commands that wait for Read.After, unless they say themselves what
+// to wait for. The others have no place to say it.
 var waiting = map[string]bool{"find": true, "aggregate": true, "count": true, "distinct": true}
 
 // owned are the commands that evenkeel, or the driver below it, answers for
@@ -103,7 +104,7 @@ func acknowledged(doc bson.Raw) error {
 	return nil
 }
 
-func (e *Encoder) readCommand(r *Read, op messages.Command, wait bool) error {
+func (e *Encoder) readCommand(r *Read, op messages.Command) error {
 	if err := namespace(r.Database, r.Collection, false); err != nil {
 		return err
 	}
@@ -121,16 +122,7 @@ func (e *Encoder) readCommand(r *Read, op messages.Command, wait bool) error {
 		return fmt.Errorf("%w: the pipeline has %s; send it to the master", messages.ErrNotARead, stage)
 	}
 	r.Class, r.Kind, r.Name, r.Body = Heavy, KindCommand, name, doc
-	r.TakesReadConcern = false
-	if wait {
-		switch {
-		case !waiting[name]:
-			return invalid("After", fmt.Errorf("%s does not wait; use it without After", name))
-		case !find(doc, "readConcern").IsZero():
-			return invalid("After", errors.New("the command has a readConcern of its own; put afterClusterTime there, or leave the readConcern out"))
-		}
-		r.TakesReadConcern = true
-	}
+	r.TakesReadConcern = waiting[name] && find(doc, "readConcern").IsZero()
 	if limit := find(doc, "maxTimeMS"); !limit.IsZero() {
 		r.limited = true
 		r.MaxTimeMS, _ = limit.AsInt64OK()

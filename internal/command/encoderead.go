@@ -45,7 +45,7 @@ func (e *Encoder) read(r *Read, m *messages.Read) error {
 	case messages.CloseCursor:
 		return e.closeCursor(r, op)
 	case messages.Command:
-		return e.readCommand(r, op, !m.After.IsZero())
+		return e.readCommand(r, op)
 	}
 	return invalid("Operation", fmt.Errorf("%T is passed by pointer or is unknown; pass the operation by value", m.Operation))
 }

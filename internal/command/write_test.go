@@ -109,6 +109,7 @@ func everyWrite() []messages.WriteOperation {
 		messages.UpdateOne{Filter: ann, Update: valueOf{bson.A{doc("$set", doc("a", 1))}}},
 		messages.UpdateOne{Filter: ann, Update: valueOf{inc}},
 		messages.UpdateOne{Filter: ann, Update: marshaled{inc}},
+		messages.UpdateOne{Filter: ann, Update: increments{"gold", "gems"}},
 		messages.UpdateOne{Filter: ann, Update: doc("$set", doc("items.$[i].n", 9, "items.$[j].n", 8)), Options: list[options.UpdateOneOptions](options.UpdateOne().SetArrayFilters(filters))},
 		messages.UpdateOne{Filter: ann, Update: inc, Options: list[options.UpdateOneOptions](options.UpdateOne().SetArrayFilters([]any{}))},
 		messages.UpdateOne{Filter: ann, Update: inc, Options: list[options.UpdateOneOptions](options.UpdateOne().SetBypassDocumentValidation(true), options.UpdateOne().SetCollation(collation))},
@@ -172,6 +173,17 @@ func everyWrite() []messages.WriteOperation {
 			messages.FindOneAndDelete{Filter: ann, Options: list[options.FindOneAndDeleteOptions](options.FindOneAndDelete().SetHint(v))})
 	}
 	return ops
+}
+
+// increments is a slice, and no pipeline.
+type increments []string
+
+func (v increments) MarshalBSON() ([]byte, error) {
+	fields := bson.D{}
+	for _, f := range v {
+		fields = append(fields, bson.E{Key: f, Value: 1})
+	}
+	return bson.Marshal(bson.D{{Key: "$inc", Value: fields}})
 }
 
 // marshaled is a document that encodes itself.
@@ -280,6 +292,9 @@ func TestADocumentWithoutAnIDIsGivenOne(t *testing.T) {
 	first := got.Index(0)
 	if first.Key() != "_id" || !w.IDGenerated || !w.ID.Equal(first.Value()) || w.ID.ObjectID().IsZero() || got.Lookup("name").StringValue() != "ann" || valid(got) != nil {
 		t.Errorf("inserted %v with the ID %v, generated %v", got, w.ID, w.IDGenerated)
+	}
+	if w.Bytes != overheadBytes+len(got) {
+		t.Errorf("%d bytes count as %d", len(got), w.Bytes)
 	}
 	if id := enc.InsertedID(w.ID); id != any(w.ID.ObjectID()) {
 		t.Errorf("its ID as a Go value is %v", id)
