@@ -25,9 +25,22 @@ type Write struct {
 // Release is called just before, to return the admission. When its deadline
 // passes, the lane that holds it answers: it alone knows whether it was sent.
 func NewWrite(m *messages.Write, cmd *command.Write, now, deadline time.Time, release func(), deliver func(*messages.WriteReply)) *Write {
-	w := &Write{Cmd: cmd, Key: m.Key, WriteConcern: m.WriteConcern, Asked: now, Deadline: deadline, correlation: m.Correlation}
+	w := &Write{Cmd: cmd, Key: m.Key, WriteConcern: cloned(m.WriteConcern), Asked: now, Deadline: deadline, correlation: m.Correlation}
 	w.deliver, w.release = deliver, release
 	return w
+}
+
+// cloned copies what the game may go on using, and changing.
+func cloned(wc *writeconcern.WriteConcern) *writeconcern.WriteConcern {
+	if wc == nil {
+		return nil
+	}
+	c := *wc
+	if wc.Journal != nil {
+		j := *wc.Journal
+		c.Journal = &j
+	}
+	return &c
 }
 
 // OnDeadline arms a timer that calls f at the deadline, unless the write was answered
