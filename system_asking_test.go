@@ -112,6 +112,13 @@ type served struct {
 	took time.Duration
 }
 
+// fails is the first failure, if any.
+func (c *crowd) fails() error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return errors.Join(c.failures[:min(1, len(c.failures))]...)
+}
+
 // crowd starts the callers. Each read has that deadline; change may make another
 // read of it.
 func (g *game) crowd(t testing.TB, callers int, deadline time.Duration, change func(*messages.Read)) *crowd {
@@ -129,7 +136,12 @@ func (g *game) crowd(t testing.TB, callers int, deadline time.Duration, change f
 			}
 		})
 	}
-	t.Cleanup(func() { c.end() })
+	t.Cleanup(func() {
+		c.end()
+		if err := c.fails(); err != nil && t.Failed() {
+			t.Logf("%d reads failed, such as: %v", len(c.failures), err)
+		}
+	})
 	return c
 }
 

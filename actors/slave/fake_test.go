@@ -554,3 +554,14 @@ func (w *world) got(r *asked) *messages.ReadReply {
 	}
 	return r.replies[0]
 }
+
+// askPanicking makes a read whose receiver panics.
+func askPanicking(bombs *atomic.Int64) *asked {
+	now := time.Now()
+	a := &asked{Read: request.NewRead(&messages.Read{}, pointRead, now, now.Add(time.Second), nil, func(*messages.ReadReply) {
+		bombs.Add(1)
+		panic("bomb")
+	})}
+	a.AttemptDeadline = a.Deadline
+	return a
+}
