@@ -63,6 +63,20 @@ func (m *Member) IsSecondary() bool { return m.status().Role == repl.Secondary }
 // Running reports whether the member has a process, be it frozen.
 func (m *Member) Running() bool { return m.server.Load() != nil }
 
+// State is the member's state in the server's own words (PRIMARY, SECONDARY,
+// RECOVERING, STARTUP2, ROLLBACK, REMOVED), else STANDALONE, FROZEN or DOWN.
+func (m *Member) State() string {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	switch {
+	case !m.Running():
+		return "DOWN"
+	case m.frozen:
+		return "FROZEN"
+	}
+	return m.status().Role.String()
+}
+
 func (m *Member) status() repl.Status {
 	if m.server.Load() != nil {
 		if node := m.repl.Node(); node != nil {

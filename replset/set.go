@@ -159,6 +159,17 @@ func (s *Set) ClientTLS() *tls.Config {
 	return s.certs.client.Clone()
 }
 
+// ClientPEM returns what ClientTLS does as PEM, for clients that read files: the
+// certificate of the authority to trust (tlsCAFile in a connection string), and, with
+// TLSMutual, the client's own certificate and its key (tlsCertificateKeyFile). Both
+// are nil without TLS.
+func (s *Set) ClientPEM() (authority, client []byte) {
+	if s.certs == nil {
+		return nil, nil
+	}
+	return slices.Clone(s.certs.authorityPEM), slices.Clone(s.certs.clientPEM)
+}
+
 // Primary returns the member that takes writes, nil when there is none. Of two
 // that both believe to be it, as after a partition, it is the later one.
 func (s *Set) Primary() *Member {

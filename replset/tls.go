@@ -7,6 +7,7 @@ import (
 	"crypto/tls"
 	"crypto/x509"
 	"crypto/x509/pkix"
+	"encoding/pem"
 	"fmt"
 	"math/big"
 	"net"
@@ -25,7 +26,11 @@ const (
 
 // certificates are a set's, made by an authority of its own whose key is
 // forgotten at once.
-type certificates struct{ server, client *tls.Config }
+type certificates struct {
+	server, client *tls.Config
+	// The client's side again, as PEM; clientPEM is nil where none is to be shown.
+	authorityPEM, clientPEM []byte
+}
 
 func newCertificates(mode TLSMode) (*certificates, error) {
 	c, err := makeCertificates(mode)
@@ -73,6 +78,8 @@ func makeCertificates(mode TLSMode) (*certificates, error) {
 	c := &certificates{
 		server: &tls.Config{MinVersion: tls.VersionTLS12, Certificates: []tls.Certificate{shown}},
 		client: &tls.Config{MinVersion: tls.VersionTLS12, RootCAs: trusted},
+
+		authorityPEM: pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: authority.Raw}),
 	}
 	if mode == TLSMutual {
 		client := template("replset client")
@@ -83,6 +90,13 @@ func makeCertificates(mode TLSMode) (*certificates, error) {
 		}
 		c.server.ClientAuth, c.server.ClientCAs = tls.RequireAndVerifyClientCert, trusted
 		c.client.Certificates = []tls.Certificate{shown}
+		secret, err := x509.MarshalPKCS8PrivateKey(shown.PrivateKey)
+		if err != nil {
+			return nil, err
+		}
+		c.clientPEM = append(
+			pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: shown.Certificate[0]}),
+			pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: secret})...)
 	}
 	return c, nil
 }

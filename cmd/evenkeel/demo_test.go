@@ -71,7 +71,7 @@ func TestTheDemoSurvivesItsFaultsAndSaysSo(t *testing.T) {
 	}
 	var stderr bytes.Buffer
 	out := &output{t: t}
-	status := run(t.Context(), []string{"demo", "--seconds", "8", "--readers", "32", "--writers", "3", "--json"}, out, &stderr)
+	status := run(t.Context(), []string{"demo", "--seconds", "8", "--readers", "32", "--writers", "3", "--json"}, nil, out, &stderr)
 	v := out.verdict()
 	for _, field := range []string{"wrong_host_reads", "wrong_host_writes", "lost_saves", "duplicate_saves", "order_violations", "failed_reads", "unanswered", "stray_replies", "untrue_replies"} {
 		if n, ok := v[field].(float64); !ok || n != 0 {
@@ -129,7 +129,7 @@ func TestADemoThatIsInterruptedTakesItsFaultsBackAndJudgesWhatItHas(t *testing.T
 			interrupt()
 		}
 	}}
-	status := run(ctx, []string{"demo", "--seconds", "8", "--readers", "8", "--writers", "1", "--json"}, out, &stderr)
+	status := run(ctx, []string{"demo", "--seconds", "8", "--readers", "8", "--writers", "1", "--json"}, nil, out, &stderr)
 	v := out.verdict()
 	if status != exitKept || v["ok"] != true || v["interrupted"] != true || v["wrong_host_reads"] != 0.0 || v["share_restored_ms"] != nil {
 		t.Errorf("exit status %d, standard error %q, verdict %v", status, &stderr, v)
@@ -153,7 +153,7 @@ func TestARealSetIsWatchedWithoutFaultsAndLeftAsItWas(t *testing.T) {
 	for _, args := range [][]string{{"--writers", "2"}, nil} {
 		var stderr bytes.Buffer
 		out := &output{t: t}
-		status := run(ctx, append([]string{"demo", "--uri", set.URI(), "--seconds", "1", "--readers", "8", "--json"}, args...), out, &stderr)
+		status := run(ctx, append([]string{"demo", "--uri", set.URI(), "--seconds", "1", "--readers", "8", "--json"}, args...), nil, out, &stderr)
 		v := out.verdict()
 		if status != exitKept || v["ok"] != true || v["reads"].(float64) == 0 || v["wrong_host_reads"] != nil || len(out.of("fault")) > 0 {
 			t.Errorf("%v: exit status %d, standard error %q, verdict %v", args, status, &stderr, v)

@@ -61,7 +61,7 @@ func parseSettings(args []string, stdout, stderr io.Writer) (settings, error) {
 	fs.BoolVar(&s.json, "json", false, "print one JSON object a line, the last one the verdict")
 	if err := fs.Parse(args); err != nil {
 		if errors.Is(err, flag.ErrHelp) {
-			printFlags(fs, stdout)
+			printFlags(fs, demoUsage, stdout)
 			return s, err
 		}
 		return s, complain(fs, stderr, err)
@@ -103,8 +103,8 @@ func complain(fs *flag.FlagSet, stderr io.Writer, err error) error {
 	return err
 }
 
-func printFlags(fs *flag.FlagSet, w io.Writer) {
-	fmt.Fprint(w, demoUsage)
+func printFlags(fs *flag.FlagSet, usage string, w io.Writer) {
+	fmt.Fprint(w, usage)
 	fs.SetOutput(w)
 	fs.PrintDefaults()
 }

@@ -2,9 +2,11 @@
 //
 //	go run ./cmd/evenkeel demo                      # a built-in replica set, with faults
 //	go run ./cmd/evenkeel demo --uri mongodb://…    # the same table on a real one, without
+//	go run ./cmd/evenkeel replset                   # the built-in replica set alone, for any client
 //
 // The demo's exit status is 0 when every promise was kept, 1 when one was broken or the
-// demo could not run, and 2 when it was called wrongly.
+// demo could not run, and 2 when it was called wrongly. That of replset is 0 when it was
+// ended, 1 when it could not start, and 2 when it was called wrongly.
 package main
 
 import (
@@ -28,24 +30,27 @@ const usage = `evenkeel keeps reads even across a MongoDB replica set, and write
 Usage:
 
 	evenkeel demo [flags]
+	evenkeel replset [flags]
 
 Commands:
 
 	demo    plays a game's load on a replica set, takes its members away one after
 	        the other, and says at the end which promises were kept
+	replset runs the built-in replica set for other programs, and does to it what
+	        lines on standard input say
 
-"evenkeel demo --help" lists the flags.
+"evenkeel COMMAND --help" lists a command's flags.
 `
 
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	// A second signal ends the process as it would any other.
 	context.AfterFunc(ctx, stop)
-	os.Exit(run(ctx, os.Args[1:], os.Stdout, os.Stderr))
+	os.Exit(run(ctx, os.Args[1:], os.Stdin, os.Stdout, os.Stderr))
 }
 
 // run is the command; it returns the exit status.
-func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
+func run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.Writer) int {
 	if len(args) == 0 {
 		fmt.Fprint(stderr, usage)
 		return exitUsage
@@ -53,6 +58,8 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	switch args[0] {
 	case "demo":
 		return runDemo(ctx, args[1:], stdout, stderr)
+	case "replset":
+		return runReplset(ctx, args[1:], stdin, stdout, stderr)
 	case "help", "-h", "-help", "--help":
 		fmt.Fprint(stdout, usage)
 		return exitKept

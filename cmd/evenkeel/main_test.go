@@ -32,9 +32,17 @@ func TestCallsThatCanNeverWorkSayWhatToWrite(t *testing.T) {
 		{[]string{"demo", "--policy", "fair"}, "adaptive, roundRobin, leastPending, random"},
 		{[]string{"demo", "now"}, `unexpected argument "now"`},
 		{[]string{"demo", "--loud"}, "loud"},
+		{[]string{"replset", "--members", "8"}, "--members 8 must be 1 to 7"},
+		{[]string{"replset", "--members", "0"}, "--members 0 must be"},
+		{[]string{"replset", "--name", ""}, "--name is empty"},
+		{[]string{"replset", "--tls", "yes"}, "off, on, mutual"},
+		{[]string{"replset", "--user", "ann"}, "write name:password"},
+		{[]string{"replset", "--user", ":x"}, "write name:password"},
+		{[]string{"replset", "--election-timeout", "1ms"}, "use 10ms or more"},
+		{[]string{"replset", "now"}, `unexpected argument "now"`},
 	} {
 		var stdout, stderr bytes.Buffer
-		if status := run(t.Context(), c.args, &stdout, &stderr); status != exitUsage {
+		if status := run(t.Context(), c.args, nil, &stdout, &stderr); status != exitUsage {
 			t.Errorf("%q: exit status %d, not %d", c.args, status, exitUsage)
 		}
 		if !strings.Contains(stderr.String(), c.says) || stdout.Len() > 0 {
@@ -44,12 +52,12 @@ func TestCallsThatCanNeverWorkSayWhatToWrite(t *testing.T) {
 }
 
 func TestHelpIsNoError(t *testing.T) {
-	for _, args := range [][]string{{"help"}, {"--help"}, {"demo", "--help"}, {"demo", "-h"}} {
+	for _, args := range [][]string{{"help"}, {"--help"}, {"demo", "--help"}, {"demo", "-h"}, {"replset", "-h"}} {
 		var stdout, stderr bytes.Buffer
-		if status := run(t.Context(), args, &stdout, &stderr); status != exitKept || stderr.Len() > 0 {
+		if status := run(t.Context(), args, nil, &stdout, &stderr); status != exitKept || stderr.Len() > 0 {
 			t.Errorf("%q: exit status %d, standard error %q", args, status, &stderr)
 		}
-		if !strings.Contains(stdout.String(), "demo") {
+		if !strings.Contains(stdout.String(), "Usage:") {
 			t.Errorf("%q: %q", args, &stdout)
 		}
 	}
@@ -77,7 +85,7 @@ func TestTheFlagsOfDemoAreRead(t *testing.T) {
 
 func TestAURIThatCanNeverWorkEndsTheDemoBeforeItBegins(t *testing.T) {
 	var stdout, stderr bytes.Buffer
-	status := run(context.Background(), []string{"demo", "--uri", "postgres://h/"}, &stdout, &stderr)
+	status := run(context.Background(), []string{"demo", "--uri", "postgres://h/"}, nil, &stdout, &stderr)
 	if status != exitBroken || !strings.Contains(stderr.String(), "URI") || stdout.Len() > 0 {
 		t.Errorf("exit status %d, standard error %q, standard output %q", status, &stderr, &stdout)
 	}

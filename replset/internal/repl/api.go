@@ -33,6 +33,31 @@ const (
 	Standalone Role = -1
 )
 
+// String is the state as the server writes it.
+func (r Role) String() string {
+	switch r {
+	case Startup:
+		return "STARTUP"
+	case Primary:
+		return "PRIMARY"
+	case Secondary:
+		return "SECONDARY"
+	case Recovering:
+		return "RECOVERING"
+	case Startup2:
+		return "STARTUP2"
+	case Down:
+		return "DOWN"
+	case Rollback:
+		return "ROLLBACK"
+	case Removed:
+		return "REMOVED"
+	case Standalone:
+		return "STANDALONE"
+	}
+	return "UNKNOWN"
+}
+
 // Status is what hello and replSetGetStatus say of a member; an immutable
 // snapshot.
 type Status struct {

@@ -30,27 +30,13 @@ func (c *conn) member() (repl.Status, error) {
 	return st, nil
 }
 
-// roleName is a member state as the server writes it.
+// roleName is how replSetGetStatus writes a member's state: one that cannot be
+// reached is told from one that says of itself that it is down.
 func roleName(role repl.Role) string {
-	switch role {
-	case repl.Startup:
-		return "STARTUP"
-	case repl.Primary:
-		return "PRIMARY"
-	case repl.Secondary:
-		return "SECONDARY"
-	case repl.Recovering:
-		return "RECOVERING"
-	case repl.Startup2:
-		return "STARTUP2"
-	case repl.Down:
+	if role == repl.Down {
 		return "(not reachable/healthy)"
-	case repl.Rollback:
-		return "ROLLBACK"
-	case repl.Removed:
-		return "REMOVED"
 	}
-	return "UNKNOWN"
+	return role.String()
 }
 
 func replSetGetStatus(c *conn, r *request) error {
