@@ -229,7 +229,7 @@ func (a *App) connect(uri *mongoconn.URI) error {
 	}
 	cfg := slave.Config{
 		Router: a.router, Claims: a.claims,
-		PointWorkers: a.cfg.PointWorkers, OtherWorkers: a.cfg.OtherWorkers, HostQueue: a.cfg.HostQueue,
+		PointWorkers: a.cfg.PointWorkers, OtherWorkers: a.cfg.OtherWorkers, HostQueue: a.cfg.HostQueue, NoBatch: a.cfg.NoBatch,
 		MaxCursors: a.cfg.MaxCursors, HungAfter: a.cfg.HungAfter, CheckTimeout: a.cfg.ConnectTimeout,
 		ReadConcern: level, Emit: a.hub.Publish, Logger: a.cfg.Logger,
 	}

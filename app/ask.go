@@ -19,16 +19,8 @@ func (a *App) read(ctx context.Context, m *messages.Read) (*messages.ReadReply, 
 	if deadline, ok := ctx.Deadline(); ok {
 		m.Deadline = deadline
 	}
-	replies := make(chan *messages.ReadReply, 1)
-	cancel := a.router.Submit(m, func(rep *messages.ReadReply) { replies <- rep })
-	select {
-	case rep := <-replies:
-		return rep, rep.Err
-	case <-ctx.Done():
-		cancel(fmt.Errorf("evenkeel: the read was given up: %w", ctx.Err()))
-		rep := <-replies // That of the cancellation, unless another was faster.
-		return rep, rep.Err
-	}
+	rep := a.router.Ask(ctx, m)
+	return rep, rep.Err
 }
 
 // write asks the master and waits for the reply. A ctx that ends first gives the

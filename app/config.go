@@ -92,6 +92,9 @@ type Config struct {
 	// HostQueue is how many reads of each of the two sorts wait for one host at most.
 	// Defaults to DefaultHostQueue.
 	HostQueue int
+	// NoBatch sends every read by _id alone. Otherwise those that wait for one host share
+	// round trips (messages.Read.NoBatch). Defaults to false.
+	NoBatch bool
 	// MaxCursors is how many cursors may be open on one host. Defaults to
 	// DefaultMaxCursors.
 	MaxCursors int

@@ -20,6 +20,10 @@ type Read struct {
 	// After makes the read wait until its member has seen what the token
 	// stands for. The zero Token waits for nothing.
 	After Token
+	// NoBatch sends this read alone. Otherwise a FindOne by _id that has to wait for its
+	// host goes out together with others that wait for the same collection, as one find
+	// with $in, whose answer is told apart again.
+	NoBatch bool
 	// Deadline is when the reply is due at the latest. Defaults to the app's
 	// read timeout from now.
 	Deadline time.Time

@@ -9,6 +9,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/evenkeel/evenkeel/internal/command"
 	"github.com/evenkeel/evenkeel/internal/request"
 	"github.com/evenkeel/evenkeel/messages"
 )
@@ -213,12 +214,12 @@ func (b *Balancer) Find(host string, inc uint64) request.Target {
 // served by the primary (or FromPrimaryPreferred by a secondary) for want of another; with
 // allowPrimary false FromSecondaries never is. Another says that there is at least
 // one more host for this read, should this one fail.
-func (b *Balancer) Pick(from messages.From, allowPrimary bool, tried []uint64, now time.Time) (host request.Target, fallback, another bool) {
+func (b *Balancer) Pick(class command.Class, from messages.From, allowPrimary bool, tried []uint64, now time.Time) (host request.Target, fallback, another bool) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	b.decay(now)
 	first, second := order(from, allowPrimary)
-	t, n := b.choose(first, tried, now)
+	t, n := b.choose(class, first, tried, now)
 	if t != nil {
 		if n == 1 && second != nil {
 			_, n = b.candidates(second, tried)
@@ -227,7 +228,7 @@ func (b *Balancer) Pick(from messages.From, allowPrimary bool, tried []uint64, n
 		return t.Target, false, n > 1
 	}
 	if second != nil {
-		if t, n = b.choose(second, tried, now); t != nil {
+		if t, n = b.choose(class, second, tried, now); t != nil {
 			return t.Target, true, n > 1
 		}
 	}
@@ -271,7 +272,7 @@ func (b *Balancer) candidates(may func(*target) bool, tried []uint64) ([]*target
 }
 
 // choose picks among the n live hosts that may serve; nil when there is none. b.mu must be held.
-func (b *Balancer) choose(may func(*target) bool, tried []uint64, now time.Time) (t *target, n int) {
+func (b *Balancer) choose(class command.Class, may func(*target) bool, tried []uint64, now time.Time) (t *target, n int) {
 	_, n = b.candidates(may, tried)
 	for {
 		c := b.scratch
@@ -280,7 +281,7 @@ func (b *Balancer) choose(may func(*target) bool, tried []uint64, now time.Time)
 		}
 		t := c[0]
 		if len(c) > 1 {
-			t = b.prefer(c, now)
+			t = b.prefer(class, c, now)
 		}
 		t.share++
 		t.turns++
@@ -294,7 +295,7 @@ func (b *Balancer) choose(may func(*target) bool, tried []uint64, now time.Time)
 }
 
 // prefer applies the policy to two or more candidates. b.mu must be held.
-func (b *Balancer) prefer(c []*target, now time.Time) *target {
+func (b *Balancer) prefer(class command.Class, c []*target, now time.Time) *target {
 	switch b.policy {
 	case RoundRobin:
 		return slices.MinFunc(c, func(x, y *target) int {
@@ -324,7 +325,7 @@ func (b *Balancer) prefer(c []*target, now time.Time) *target {
 		j++
 	}
 	x, y := c[i], c[j]
-	cx, cy := x.cost(now), y.cost(now)
+	cx, cy := x.cost(class, now), y.cost(class, now)
 	lo, hi := min(cx, cy), max(cx, cy)
 	if hi-lo <= equalSeconds || hi <= lo*equalRatio {
 		if y.share < x.share {
@@ -338,10 +339,10 @@ func (b *Balancer) prefer(c []*target, now time.Time) *target {
 	return x
 }
 
-// cost is the time a further read would take here, by recent peak latency and
+// cost is the time a further read of that class would take here, by recent peak latency and
 // what is ahead of it.
-func (t *target) cost(now time.Time) float64 {
-	return t.Load().Latency(now) * float64(t.Load().Pending()+1)
+func (t *target) cost(class command.Class, now time.Time) float64 {
+	return t.Load().Latency(class, now) * float64(t.Load().Pending()+1)
 }
 
 // admits says whether a host takes this read, given how long it has been back. b.mu

@@ -6,6 +6,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/evenkeel/evenkeel/internal/command"
 	"github.com/evenkeel/evenkeel/internal/load"
 	"github.com/evenkeel/evenkeel/internal/request"
 	"github.com/evenkeel/evenkeel/messages"
@@ -20,14 +21,16 @@ type fake struct {
 	load load.Load
 }
 
-func (f *fake) Host() string              { return f.name }
-func (f *fake) Incarnation() uint64       { return f.inc }
-func (f *fake) Load() *load.Load          { return &f.load }
-func (f *fake) Offer(*request.Read) error { return messages.ErrNotLive }
+func (f *fake) Host() string        { return f.name }
+func (f *fake) Incarnation() uint64 { return f.inc }
+func (f *fake) Load() *load.Load    { return &f.load }
+func (f *fake) Offer(*request.Read, bool) (func(), error) {
+	return nil, messages.ErrNotLive
+}
 
 // pick is Pick with the host's name, "" for none.
 func pick(b *Balancer, from messages.From, allowPrimary bool, tried []uint64, now time.Time) (string, bool) {
-	h, fallback, _ := b.Pick(from, allowPrimary, tried, now)
+	h, fallback, _ := b.Pick(command.Point, from, allowPrimary, tried, now)
 	if h == nil {
 		return "", fallback
 	}
@@ -74,7 +77,7 @@ func TestEqualHostsGetEqualShares(t *testing.T) {
 			var flying []string
 			for range 10_000 {
 				if len(flying) == callers {
-					loads[flying[0]].load.End(400*time.Microsecond, now)
+					loads[flying[0]].load.End(command.Point, 400*time.Microsecond, now)
 					flying = flying[1:]
 				}
 				h, fallback := pick(b, messages.FromSecondaries, true, nil, now)
@@ -106,7 +109,7 @@ func TestAdaptiveKeepsAwayFromASlowHost(t *testing.T) {
 		}
 		loads[h].load.Begin()
 		now = now.Add(took)
-		loads[h].load.End(took, now)
+		loads[h].load.End(command.Point, took, now)
 	}
 	if counts["s1"] > 300 {
 		t.Errorf("the slow host got %d of 3000 reads", counts["s1"])
@@ -175,7 +178,7 @@ func TestAReturningHostTakesItsShareGraduallyAndNoMoreThanThat(t *testing.T) {
 			for range reads {
 				h, _ := pick(b, messages.FromSecondaries, true, nil, now)
 				loads[h].load.Begin()
-				loads[h].load.End(400*time.Microsecond, now)
+				loads[h].load.End(command.Point, 400*time.Microsecond, now)
 				if h == "s1" {
 					got++
 				}
@@ -277,7 +280,7 @@ func TestALateLeaveOfAnEarlierIncarnationDoesNotTakeTheHostOut(t *testing.T) {
 func TestAPickAllocatesNothing(t *testing.T) {
 	for _, policy := range []Policy{Adaptive, RoundRobin, LeastPending, Random} {
 		b, _ := set(t, policy, 3)
-		if n := testing.AllocsPerRun(1000, func() { b.Pick(messages.FromSecondaries, true, nil, epoch) }); n != 0 {
+		if n := testing.AllocsPerRun(1000, func() { b.Pick(command.Point, messages.FromSecondaries, true, nil, epoch) }); n != 0 {
 			t.Errorf("%v: %v allocations", policy, n)
 		}
 	}
@@ -291,7 +294,7 @@ func BenchmarkPick(b *testing.B) {
 			now := epoch
 			for b.Loop() {
 				now = now.Add(time.Microsecond)
-				bal.Pick(messages.FromSecondaries, true, nil, now)
+				bal.Pick(command.Point, messages.FromSecondaries, true, nil, now)
 			}
 		})
 	}

@@ -83,7 +83,10 @@ func (r *Router) retry(waiting []*request.Read) (again []*request.Read) {
 		if len(again) == wakeFull {
 			return append(again, waiting[i:]...)
 		}
-		if r.take(read) && r.send(read, true) {
+		if !r.take(read) {
+			continue
+		}
+		if _, full := r.send(read, true, false); full {
 			again = append(again, read)
 		}
 	}

@@ -11,46 +11,47 @@ import (
 	"github.com/evenkeel/evenkeel/messages"
 )
 
-// route hands a read to a host, or parks it until there is one.
-func (r *Router) route(read *request.Read) {
+// route hands a read to a host, or parks it until there is one. With inline set it may
+// return what the caller must run to have the read served in its own goroutine.
+func (r *Router) route(read *request.Read, inline bool) (run func()) {
 	if read.Cmd.Cursor != nil {
-		r.routePinned(read)
-	} else {
-		r.send(read, false)
+		return r.routePinned(read, inline)
 	}
+	run, _ = r.send(read, false, inline)
+	return run
 }
 
 // send hands a read to a host, or parks it until one joins. One that finds all hosts
 // full is refused; a patient one, which has waited before, is parked, and send returns true:
 // nobody will say when there is room, so that it must be tried again.
-func (r *Router) send(read *request.Read, patient bool) (again bool) {
+func (r *Router) send(read *request.Read, patient, inline bool) (run func(), again bool) {
 	for {
 		// Before the picks: what joins while they go on is noticed by park.
 		r.mu.Lock()
 		joins := r.joins
 		r.mu.Unlock()
-		placed, full := r.place(read)
+		run, placed, full := r.place(read, inline)
 		if placed {
-			return false
+			return run, false
 		}
 		if full != nil && !patient {
 			r.counts.refused.Add(1)
 			fail(read, full)
-			return false
+			return nil, false
 		}
 		if full != nil {
 			read.SetLastErr(full)
 			r.park(read, joins, true)
-			return true
+			return nil, true
 		}
 		if err := read.LastErr(); err != nil && r.anyLive(read.Tried) {
 			// All that are live have had it, and at least one of them is still there to
 			// say the same again.
 			fail(read, err)
-			return false
+			return nil, false
 		}
 		if r.park(read, joins, false) {
-			return false
+			return nil, false
 		}
 	}
 }
@@ -62,13 +63,13 @@ func fail(read *request.Read, err error) {
 
 // place offers a read to one host after the other until one takes it. Full is the
 // refusal of a host that has no room.
-func (r *Router) place(read *request.Read) (placed bool, full error) {
+func (r *Router) place(read *request.Read, inline bool) (run func(), placed bool, full error) {
 	tried := read.Tried
 	for {
 		now := time.Now()
-		host, _, another := r.balancer.Pick(read.From, !r.cfg.NoPrimaryFallback, tried, now)
+		host, _, another := r.balancer.Pick(read.Cmd.Class, read.From, !r.cfg.NoPrimaryFallback, tried, now)
 		if host == nil {
-			return false, full
+			return nil, false, full
 		}
 		read.AttemptDeadline = read.Deadline
 		if another && read.Cmd.Class == command.Point {
@@ -78,11 +79,11 @@ func (r *Router) place(read *request.Read) (placed bool, full error) {
 			read.AttemptDeadline = now.Add(read.Deadline.Sub(now) / 2)
 		}
 		host.Load().Begin()
-		err := host.Offer(read)
+		run, err := host.Offer(read, inline)
 		if err == nil {
-			return true, nil
+			return run, true, nil
 		}
-		host.Load().End(0, now)
+		host.Load().Cancel()
 		// Full, or gone a moment ago. read.Tried is not extended: it was never sent there.
 		tried = append(tried[:len(tried):len(tried)], host.Incarnation())
 		if errors.Is(err, messages.ErrOverloaded) {
@@ -92,22 +93,24 @@ func (r *Router) place(read *request.Read) (placed bool, full error) {
 }
 
 // routePinned hands a cursor's read to the one host that has the cursor.
-func (r *Router) routePinned(read *request.Read) {
+func (r *Router) routePinned(read *request.Read, inline bool) (run func()) {
 	c := read.Cmd.Cursor
 	host := r.balancer.Find(c.Host, c.Incarnation)
 	if host == nil {
 		read.Fail(&messages.CursorLostError{Host: c.Host, Err: messages.ErrNotLive})
-		return
+		return nil
 	}
 	read.AttemptDeadline = read.Deadline
 	host.Load().Begin()
-	if err := host.Offer(read); err != nil {
-		host.Load().End(0, time.Now())
+	run, err := host.Offer(read, inline)
+	if err != nil {
+		host.Load().Cancel()
 		if errors.Is(err, messages.ErrNotLive) {
 			err = &messages.CursorLostError{Host: c.Host, Err: err}
 		}
 		read.Fail(err)
 	}
+	return run
 }
 
 func (r *Router) anyLive(incarnations []uint64) bool {
@@ -128,7 +131,7 @@ func (r *Router) Unserved(read *request.Read) {
 		fail(read, messages.ErrStopped)
 		return
 	}
-	r.route(read)
+	r.route(read, false)
 }
 
 // Evacuated takes back a read that was sent to a host which was then ejected. It

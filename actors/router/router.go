@@ -124,23 +124,70 @@ func (r *Router) receive(m *messages.Read, sender *actor.PID) {
 // the deadline, from any goroutine, possibly before Submit returns; it must not
 // block. Cancel gives up on the read.
 func (r *Router) Submit(m *messages.Read, deliver func(*messages.ReadReply)) (cancel func(error)) {
-	refuse := func(err error) func(error) {
-		r.counts.refused.Add(1)
-		rep := &messages.ReadReply{Err: err}
-		if m != nil {
-			rep.Correlation = m.Correlation
-		}
-		deliver(rep)
+	read, err := r.accept(m, deliver)
+	if err != nil {
+		r.refuse(m, err, deliver)
 		return func(error) {}
 	}
+	r.route(read, false)
+	return func(err error) {
+		if err == nil {
+			err = messages.ErrStopped
+		}
+		read.Fail(err)
+	}
+}
+
+// Ask accepts a read and waits for its reply. A ctx that ends gives the read up. Where a
+// host has a free worker the caller's goroutine does its work: nothing is handed
+// over, which would take longer than all the rest that is not the server's.
+func (r *Router) Ask(ctx context.Context, m *messages.Read) *messages.ReadReply {
+	replies := make(chan *messages.ReadReply, 1)
+	deliver := func(rep *messages.ReadReply) { replies <- rep }
+	read, err := r.accept(m, deliver)
+	if err != nil {
+		r.refuse(m, err, deliver)
+		return <-replies
+	}
+	giveUp := func() { read.Fail(fmt.Errorf("evenkeel: the read was given up: %w", ctx.Err())) }
+	if run := r.route(read, true); run != nil {
+		if ctx.Done() == nil {
+			run()
+		} else {
+			stop := context.AfterFunc(ctx, giveUp)
+			run()
+			stop()
+		}
+	}
+	select {
+	case rep := <-replies:
+		return rep
+	case <-ctx.Done():
+		giveUp()
+		return <-replies // That of giving up, unless another was faster.
+	}
+}
+
+// refuse answers a read that was not accepted.
+func (r *Router) refuse(m *messages.Read, err error, deliver func(*messages.ReadReply)) {
+	r.counts.refused.Add(1)
+	rep := &messages.ReadReply{Err: err}
+	if m != nil {
+		rep.Correlation = m.Correlation
+	}
+	deliver(rep)
+}
+
+// accept admits a read and arms its deadline. What it returns is to be routed.
+func (r *Router) accept(m *messages.Read, deliver func(*messages.ReadReply)) (*request.Read, error) {
 	if m == nil {
-		return refuse(&messages.InvalidError{Field: "Read", Err: errors.New("it is nil")})
+		return nil, &messages.InvalidError{Field: "Read", Err: errors.New("it is nil")}
 	}
 	if r.stopping.Load() {
-		return refuse(messages.ErrStopped)
+		return nil, messages.ErrStopped
 	}
 	if m.From > messages.FromPrimaryPreferred {
-		return refuse(&messages.InvalidError{Field: "From", Err: fmt.Errorf("%d is none of the messages.From… constants", m.From)})
+		return nil, &messages.InvalidError{Field: "From", Err: fmt.Errorf("%d is none of the messages.From… constants", m.From)}
 	}
 	now := time.Now()
 	deadline := m.Deadline
@@ -148,17 +195,17 @@ func (r *Router) Submit(m *messages.Read, deliver func(*messages.ReadReply)) (ca
 		deadline = now.Add(r.cfg.ReadTimeout)
 	}
 	if !deadline.After(now) {
-		return refuse(&messages.DeadlineError{Phase: "queued"})
+		return nil, &messages.DeadlineError{Phase: "queued"}
 	}
 	if n := r.pending.Add(1); n > int64(r.cfg.ReadQueue) {
 		r.answered()
 		r.full.Refused()
-		return refuse(&messages.OverloadedError{Limit: limitReads, Max: int64(r.cfg.ReadQueue), Pending: n - 1})
+		return nil, &messages.OverloadedError{Limit: limitReads, Max: int64(r.cfg.ReadQueue), Pending: n - 1}
 	}
 	cmd, err := r.encode(m)
 	if err != nil {
 		r.answered()
-		return refuse(err)
+		return nil, err
 	}
 	var read *request.Read
 	read = request.NewRead(m, cmd, now, deadline, func() {
@@ -178,13 +225,7 @@ func (r *Router) Submit(m *messages.Read, deliver func(*messages.ReadReply)) (ca
 	r.counts.reads.Add(1)
 	r.budget.earn()
 	read.OnDeadline(func() { read.Fail(r.overdue(read)) })
-	r.route(read)
-	return func(err error) {
-		if err == nil {
-			err = messages.ErrStopped
-		}
-		read.Fail(err)
-	}
+	return read, nil
 }
 
 // answered takes a read off those that are pending.

@@ -3,9 +3,11 @@ package slave
 import (
 	"context"
 
+	"go.mongodb.org/mongo-driver/v2/bson"
 	"go.mongodb.org/mongo-driver/v2/mongo"
 
 	"github.com/evenkeel/evenkeel/internal/command"
+	"github.com/evenkeel/evenkeel/internal/mongoconn"
 	"github.com/evenkeel/evenkeel/internal/request"
 	"github.com/evenkeel/evenkeel/messages"
 )
@@ -16,22 +18,13 @@ func (s *service) ask(ctx context.Context, r *request.Read, rep *messages.ReadRe
 	if cmd.Cursor != nil {
 		return s.askPinned(ctx, cmd, rep)
 	}
-	var sess *mongo.Session
-	if cmd.Kind == command.KindBatch || !r.After.IsZero() {
-		// A cursor must be continued under the session that opened it, and a session
-		// is how the driver is told a cluster time.
-		if sess, err = s.conn.StartSession(); err != nil {
-			return err
-		}
-		defer func() { endSession(sess) }()
-		if len(r.After.ClusterTime) > 0 {
-			if err := sess.AdvanceClusterTime(r.After.ClusterTime); err != nil {
-				return &messages.InvalidError{Field: "After", Err: err}
-			}
-		}
+	// A cursor must be continued under the session that opened it.
+	sess, err := s.session(cmd.Kind == command.KindBatch, r.After)
+	if err != nil {
+		return err
 	}
-	concern := command.Concern{Level: s.host.cfg.ReadConcern, After: r.After.OperationTime}
-	raw, err := s.conn.Run(ctx, cmd.Database, cmd.Wire(concern, 0), sess)
+	defer func() { endSession(sess) }()
+	raw, err := s.run(ctx, cmd, r.After, sess)
 	if err != nil {
 		return err
 	}
@@ -47,20 +40,99 @@ func (s *service) ask(ctx context.Context, r *request.Read, rep *messages.ReadRe
 	return nil
 }
 
+// askAll puts several point reads on the wire as one, and gives each what it asked for. An
+// error is that of all of them.
+func (s *service) askAll(ctx context.Context, reads []*request.Read, results []result) error {
+	cmds := make([]*command.Read, len(reads))
+	for i, r := range reads {
+		cmds[i] = r.Cmd
+	}
+	after := reads[0].After // Their operation times are equal, and so any of the cluster times will do.
+	batch := command.NewBatch(cmds)
+	sess, err := s.session(false, after)
+	if err != nil {
+		return eachAlone(results, err)
+	}
+	defer endSession(sess)
+	s.host.batches.Add(1)
+	s.host.batched.Add(int64(len(reads)))
+	raw, err := s.run(ctx, batch.Read, after, sess)
+	if err != nil {
+		return eachAlone(results, err)
+	}
+	var whole messages.ReadReply
+	id, err := batch.Read.Parse(raw, &whole)
+	if err != nil {
+		return err
+	}
+	if id != 0 { // The reply has all that one reply can hold.
+		s.kill(batch.Read.Database, batch.Read.Collection, id, sess)
+	}
+	found, strange := batch.Match(whole.Documents)
+	for i := range results {
+		rep := results[i].rep
+		rep.Document, rep.Token = found[i], whole.Token
+		switch {
+		case found[i] != nil:
+		case strange || id != 0 && len(whole.Documents) == 0:
+			results[i].again = alone
+		case id != 0:
+			results[i].again = together
+		default:
+			rep.Err = mongo.ErrNoDocuments
+		}
+	}
+	return nil
+}
+
+// eachAlone lets the reads of a batch be asked one by one after an error that may be the fault
+// of one of them, and returns any other.
+func eachAlone(results []result, err error) error {
+	if unanswered(err) || mongoconn.OtherHostMayServe(err) {
+		return err
+	}
+	for i := range results {
+		results[i].again = alone
+	}
+	return nil
+}
+
+// session starts a session where there is a need for one, and otherwise returns nil:
+// a session is also how the driver is told a cluster time.
+func (s *service) session(needed bool, after messages.Token) (*mongo.Session, error) {
+	if !needed && after.IsZero() {
+		return nil, nil
+	}
+	sess, err := s.conn.StartSession()
+	if err != nil {
+		return nil, err
+	}
+	if len(after.ClusterTime) > 0 {
+		if err := sess.AdvanceClusterTime(after.ClusterTime); err != nil {
+			endSession(sess)
+			return nil, &messages.InvalidError{Field: "After", Err: err}
+		}
+	}
+	return sess, nil
+}
+
+// run sends a read with the concern it is to have.
+func (s *service) run(ctx context.Context, cmd *command.Read, after messages.Token, sess *mongo.Session) (bson.Raw, error) {
+	concern := command.Concern{Level: s.host.cfg.ReadConcern, After: after.OperationTime}
+	return s.conn.Run(ctx, cmd.Database, cmd.Wire(concern, 0), sess)
+}
+
 // probe runs a read, or a ping for none, whose reply nobody waits for.
 func (s *service) probe(ctx context.Context, cmd *command.Read) error {
 	if cmd == nil {
 		return s.conn.Ping(ctx)
 	}
-	var sess *mongo.Session
-	if cmd.Kind == command.KindBatch {
-		var err error
-		if sess, err = s.conn.StartSession(); err != nil {
-			return err
-		}
-		defer endSession(sess)
+	sess, err := s.session(cmd.Kind == command.KindBatch, messages.Token{})
+	if err != nil {
+		return err
 	}
-	raw, err := s.conn.Run(ctx, cmd.Database, cmd.Wire(command.Concern{Level: s.host.cfg.ReadConcern}, 0), sess)
+	defer endSession(sess)
+	raw, err := s.run(ctx, cmd, messages.Token{}, sess)
 	if err != nil {
 		return err
 	}

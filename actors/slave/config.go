@@ -66,6 +66,9 @@ type Config struct {
 	// HostQueue is how many reads of each of the two sorts wait for a worker at most.
 	// Defaults to DefaultHostQueue.
 	HostQueue int
+	// NoBatch sends every point read alone. Otherwise those that wait for a worker share
+	// round trips.
+	NoBatch bool
 	// MaxCursors is how many cursors may be open on the host at one time. Defaults to
 	// DefaultMaxCursors.
 	MaxCursors int

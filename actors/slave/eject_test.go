@@ -332,7 +332,7 @@ type moving struct {
 func (m *moving) Evacuated(read *request.Read, host request.Target) {
 	read.Tried = append(read.Tried, host.Incarnation())
 	m.to.Load().Begin()
-	if err := m.to.Offer(read); err != nil {
+	if _, err := m.to.Offer(read, false); err != nil {
 		read.Fail(err)
 	}
 }

@@ -518,8 +518,8 @@ func askWithin(cmd *command.Read, m *messages.Read, d time.Duration) *asked {
 func offer(to request.Target, reads ...*asked) error {
 	for _, r := range reads {
 		to.Load().Begin()
-		if err := to.Offer(r.Read); err != nil {
-			to.Load().End(0, time.Now())
+		if _, err := to.Offer(r.Read, false); err != nil {
+			to.Load().Cancel()
 			return err
 		}
 	}

@@ -7,6 +7,7 @@ import (
 
 	"github.com/asynkron/protoactor-go/actor"
 
+	"github.com/evenkeel/evenkeel/internal/command"
 	"github.com/evenkeel/evenkeel/internal/refusals"
 	"github.com/evenkeel/evenkeel/messages"
 )
@@ -40,6 +41,7 @@ type Host struct {
 	system *actor.ActorSystem
 
 	reads, failed, restarts atomic.Int64
+	batches, batched        atomic.Int64
 
 	view    atomic.Pointer[view]
 	pid     atomic.Pointer[actor.PID]
@@ -81,7 +83,10 @@ type Stat struct {
 	Queued, Active int
 	// Served reads were answered since the start, Failed came back without an answer.
 	Served, Failed int64
-	// Latency is the recent peak of what reads took.
+	// Batched reads shared a round trip with others, Batches were those round trips.
+	Batched, Batches int64
+	// Latency is the recent peak of what point reads took, or where there were none, other
+	// finds.
 	Latency time.Duration
 	// Cursors are open.
 	Cursors int
@@ -121,11 +126,17 @@ func (h *Host) Stat() Stat {
 	v := h.view.Load()
 	st := Stat{
 		Host: h.name, State: v.state, Role: v.role, Reason: v.reason, Since: v.since,
-		Served: h.reads.Load(), Failed: h.failed.Load(), Restarts: int(h.restarts.Load()),
+		Served: h.reads.Load(), Failed: h.failed.Load(),
+		Batched: h.batched.Load(), Batches: h.batches.Load(), Restarts: int(h.restarts.Load()),
 	}
 	if s := h.live.Load(); s != nil {
 		st.Queued, st.Active = s.waiting()
-		st.Latency = time.Duration(s.load.Latency(time.Now()) * float64(time.Second))
+		now := time.Now()
+		seconds := s.load.Latency(command.Point, now)
+		if seconds == 0 {
+			seconds = s.load.Latency(command.Range, now)
+		}
+		st.Latency = time.Duration(seconds * float64(time.Second))
 		st.Cursors = s.cursors.len()
 	}
 	return st

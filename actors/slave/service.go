@@ -2,16 +2,11 @@ package slave
 
 import (
 	"context"
-	"errors"
-	"fmt"
-	"slices"
 	"sync"
-	"sync/atomic"
 	"time"
 
 	"github.com/evenkeel/evenkeel/internal/command"
 	"github.com/evenkeel/evenkeel/internal/load"
-	"github.com/evenkeel/evenkeel/internal/mongoconn"
 	"github.com/evenkeel/evenkeel/internal/request"
 	"github.com/evenkeel/evenkeel/messages"
 )
@@ -40,40 +35,6 @@ type service struct {
 	flying map[*attempt]bool // mu; attempts that may be evacuated
 }
 
-// lane is one queue and its workers; the service's lock guards it.
-type lane struct {
-	waiting []*request.Read
-	active  int
-	workers int
-	// gone is how many of those that wait were answered in the meantime, or one or two
-	// more.
-	gone atomic.Int64
-	left context.CancelFunc // counts in gone
-}
-
-func (l *lane) init(workers int) {
-	l.workers = workers
-	l.left = func() { l.gone.Add(1) }
-}
-
-// compact drops reads that were answered while they waited, and returns how many. The
-// service's lock must be held.
-func (l *lane) compact() (dropped int) {
-	l.gone.Store(0)
-	before := len(l.waiting)
-	l.waiting = slices.DeleteFunc(l.waiting, (*request.Read).Done)
-	return before - len(l.waiting)
-}
-
-// attempt is one read on the wire. Whoever claims it decides what becomes of the
-// read: the worker that has its result, or the evacuation that does not wait for it.
-type attempt struct {
-	read    *request.Read
-	cancel  context.CancelFunc
-	moves   bool // it may be evacuated, and its silence tells of the host's health
-	claimed bool // the service's mu
-}
-
 func newService(h *Host, inc uint64, conn Conn, hung func(suspect bool)) *service {
 	s := &service{host: h, inc: inc, conn: conn, open: true, flying: map[*attempt]bool{}}
 	s.point.init(h.cfg.PointWorkers)
@@ -94,11 +55,11 @@ func (s *service) Incarnation() uint64 { return s.inc }
 func (s *service) Load() *load.Load { return &s.load }
 
 // Offer implements request.Target.
-func (s *service) Offer(r *request.Read) error {
+func (s *service) Offer(r *request.Read, inline bool) (run func(), err error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if !s.open {
-		return messages.ErrNotLive
+		return nil, messages.ErrNotLive
 	}
 	l := &s.other
 	if r.Cmd.Class == command.Point {
@@ -106,157 +67,54 @@ func (s *service) Offer(r *request.Read) error {
 	}
 	if l.active < l.workers {
 		l.active++
-		go s.work(l, r)
-		return nil
+		if inline {
+			return func() {
+				s.serve([]*request.Read{r})
+				s.handOver(l)
+			}, nil
+		}
+		go s.work(l, []*request.Read{r})
+		return nil, nil
 	}
 	limit := s.host.cfg.HostQueue
-	if len(l.waiting) >= limit && l.gone.Load() > 0 {
-		now := time.Now()
+	if l.queue.reads >= limit && l.gone.Load() > 0 {
 		for range l.compact() {
-			s.load.End(0, now)
+			s.load.Cancel()
 		}
 	}
-	if n := len(l.waiting); n >= limit {
+	if n := l.queue.reads; n >= limit {
 		s.host.queueFull.Refused()
-		return &messages.OverloadedError{Limit: limitHost, Max: int64(limit), Pending: int64(n), Host: s.host.name}
+		return nil, &messages.OverloadedError{Limit: limitHost, Max: int64(limit), Pending: int64(n), Host: s.host.name}
 	}
-	l.waiting = append(l.waiting, r)
+	l.queue.add(r, !s.host.cfg.NoBatch, time.Now())
 	r.SetAttempt(l.left) // At once when the read was answered just now.
-	return nil
+	return nil, nil
 }
 
-// work serves a read, and then those that wait, until none is left.
-func (s *service) work(l *lane, r *request.Read) {
-	for r != nil {
-		s.safely(r)
-		s.mu.Lock()
-		if len(l.waiting) == 0 {
-			l.active--
-			s.mu.Unlock()
-			return
-		}
-		r = l.waiting[0]
-		l.waiting[0] = nil
-		l.waiting = l.waiting[1:]
-		s.mu.Unlock()
+// work serves reads, and then those that wait, until none is left.
+func (s *service) work(l *lane, reads []*request.Read) {
+	for reads != nil {
+		s.serve(reads)
+		reads = s.next(l)
 	}
 }
 
-// safely serves a read. A panic is the read's alone: its asker is answered and the
-// worker goes on.
-func (s *service) safely(r *request.Read) {
-	defer func() {
-		if v := recover(); v != nil {
-			err := asPanicError(v)
-			s.panicked(err)
-			r.Fail(err)
-		}
-	}()
-	s.serve(r)
-}
-
-func (s *service) panicked(err *messages.PanicError) {
-	s.host.cfg.Logger.Error().Str("host", s.host.name).Err(err).Bytes("stack", err.Stack).Msg("panic in a read")
-}
-
-// serve runs one read and says what becomes of it.
-func (s *service) serve(r *request.Read) {
-	start := time.Now()
-	if r.Done() {
-		s.load.End(0, start)
-		return
-	}
-	ctx, cancel := context.WithDeadline(s.ctx, r.AttemptDeadline)
-	defer cancel()
-	rep := &messages.ReadReply{Host: s.host.name, Attempts: len(r.Tried) + 1}
-	// All of the read's own fields are used before begin: after it an evacuation may hand
-	// the read to another host at any time.
-	r.SetAttempt(cancel)
-	a := &attempt{read: r, cancel: cancel}
-	a.moves = r.After.IsZero() && (r.Cmd.Class == command.Point || r.Cmd.Class == command.Range)
-	if !s.begin(a, start) {
-		s.load.End(0, start)
-		s.host.cfg.Router.Unserved(r)
-		return
-	}
-	err := s.try(ctx, r, rep)
-	end := time.Now()
-	mine := s.settle(a, end, err)
-	if err == nil {
-		s.load.End(end.Sub(start), end)
-	} else {
-		s.load.End(0, end)
-	}
-	switch {
-	case err == nil && mine:
-		s.host.reads.Add(1)
-		s.deliver(r, rep)
-	case err == nil && rep.Cursor != nil: // Evacuated: it is somebody else's now.
-		s.abandon(rep.Cursor)
-	case err != nil && mine && !r.Done():
-		s.host.failed.Add(1)
-		s.decide(r, err)
-	}
-}
-
-// try asks, and makes a panic an error: what was counted is to be counted back.
-func (s *service) try(ctx context.Context, r *request.Read, rep *messages.ReadReply) (err error) {
-	defer func() {
-		if v := recover(); v != nil {
-			err = asPanicError(v)
-		}
-	}()
-	return s.ask(ctx, r, rep)
-}
-
-// begin registers an attempt. It reports false when the service serves no more.
-func (s *service) begin(a *attempt, now time.Time) bool {
+// next takes what a worker serves next; nil ends the worker.
+func (s *service) next(l *lane) []*request.Read {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if !s.open {
-		return false
+	reads := l.queue.take()
+	if reads == nil {
+		l.active--
 	}
-	if a.moves {
-		s.flying[a] = true
-		s.health.sent(now)
-	}
-	return true
+	return reads
 }
 
-// settle gives an attempt's read to its worker, unless the evacuation has it.
-func (s *service) settle(a *attempt, now time.Time, err error) bool {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if a.moves {
-		delete(s.flying, a)
-		s.health.answered(now, err == nil || !unanswered(err))
+// handOver ends the work that an asker's goroutine has done in a worker's place.
+func (s *service) handOver(l *lane) {
+	if reads := s.next(l); reads != nil {
+		go s.work(l, reads)
 	}
-	mine := !a.claimed
-	a.claimed = true
-	return mine
-}
-
-// decide says what becomes of a read whose attempt failed.
-func (s *service) decide(r *request.Read, err error) {
-	var panicked *messages.PanicError
-	switch {
-	case errors.As(err, &panicked):
-		s.panicked(panicked)
-	case s.ctx.Err() != nil:
-		// Called off by close: the host was lost while the read was there.
-		s.host.cfg.Router.Failed(r, s, fmt.Errorf("%w: %s was lost while the read was there: %w", messages.ErrNotLive, s.host.name, err))
-		return
-	case mongoconn.OtherHostMayServe(err):
-		s.host.cfg.Router.Failed(r, s, err)
-		return
-	}
-	r.Reply(&messages.ReadReply{Err: err, Host: s.host.name, Attempts: len(r.Tried) + 1})
-}
-
-// unanswered reports whether an attempt ended without any word from the server.
-func unanswered(err error) bool {
-	return errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded) ||
-		errors.Is(err, messages.ErrPanicked) || mongoconn.IsNetwork(err)
 }
 
 // close ends the service: what waits goes back to the router, what is on the wire
@@ -277,13 +135,11 @@ func (s *service) stop() (waiting []*request.Read, sent []*attempt) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.open = false
-	now := time.Now()
 	for _, l := range []*lane{&s.point, &s.other} {
-		waiting = append(waiting, l.waiting...)
-		l.waiting = nil
+		waiting = append(waiting, l.queue.drain()...)
 	}
 	for range waiting {
-		s.load.End(0, now)
+		s.load.Cancel()
 	}
 	for a := range s.flying {
 		sent = append(sent, a)
@@ -297,20 +153,18 @@ func (s *service) stop() (waiting []*request.Read, sent []*attempt) {
 func (s *service) evacuate() (moved int, probe *command.Read) {
 	waiting, sent := s.stop()
 	for _, a := range sent {
-		s.mu.Lock()
-		mine := !a.claimed
-		a.claimed = true
-		s.mu.Unlock()
-		if !mine {
+		if !s.claim(a) {
 			continue // It has come back just now.
 		}
-		if probe == nil || a.read.Cmd.Class == command.Point {
-			probe = a.read.Cmd
+		if cmd := a.reads[0].Cmd; probe == nil || cmd.Class == command.Point {
+			probe = cmd
 		}
 		a.cancel()
-		if !a.read.Done() {
-			moved++
-			s.host.cfg.Router.Evacuated(a.read, s)
+		for _, r := range a.reads {
+			if !r.Done() {
+				moved++
+				s.host.cfg.Router.Evacuated(r, s)
+			}
 		}
 	}
 	for _, r := range waiting {
@@ -335,7 +189,7 @@ func (s *service) waiting() (queued, active int) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for _, l := range []*lane{&s.point, &s.other} {
-		queued += max(0, len(l.waiting)-int(l.gone.Load()))
+		queued += max(0, l.queue.reads-int(l.gone.Load()))
 		active += l.active
 	}
 	return queued, active

@@ -14,6 +14,7 @@ import (
 	"go.mongodb.org/mongo-driver/v2/mongo"
 
 	"github.com/evenkeel/evenkeel/internal/mongoconn"
+	"github.com/evenkeel/evenkeel/internal/request"
 	"github.com/evenkeel/evenkeel/messages"
 )
 
@@ -243,7 +244,7 @@ func TestAReadThatAWorkerComesToAfterTheEndWasNotSent(t *testing.T) {
 		s.close()
 		for _, cmd := range []*asked{ask(pointRead), ask(heavyRead), ask(anyRead)} {
 			s.load.Begin()
-			s.serve(cmd.Read) // It was taken off the queue just before.
+			s.serve([]*request.Read{cmd.Read}) // It was taken off the queue just before.
 			if rep := w.got(cmd); rep == nil || !errors.Is(rep.Err, errUnserved) {
 				t.Errorf("got %+v, want that it comes back unserved", rep)
 			}

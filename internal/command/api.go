@@ -58,6 +58,8 @@ type Read struct {
 	Body bson.Raw
 	// ID is a Point read's _id.
 	ID bson.RawValue
+	// tail is where a find's Body goes on after its filter and limit.
+	tail int
 	// Cursor is a Pinned read's cursor.
 	Cursor *messages.Cursor
 	// TakesReadConcern says that the command may carry a readConcern that is

@@ -121,6 +121,7 @@ func (e *Encoder) findCommand(r *Read, f any, o *options.FindOptions) (filter, p
 		}
 		d.int64("limit", limit)
 	}
+	r.tail = len(d.b)
 	if o.BatchSize != nil {
 		size := *o.BatchSize
 		if o.Limit != nil && *o.Limit == int64(size) && size < math.MaxInt32 {

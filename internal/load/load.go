@@ -6,6 +6,8 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
+
+	"github.com/evenkeel/evenkeel/internal/command"
 )
 
 // peakDecay is how long a peak in a host's latency is remembered: the time in
@@ -14,27 +16,44 @@ import (
 // second.
 const peakDecay = time.Second
 
+// classes are those of reads that are weighed; a Pinned one has no choice of hosts.
+const classes = int(command.Heavy) + 1
+
 // Load is what one host's reads have cost of late. The slave that owns the host
 // reports it; the router weighs it. Safe for concurrent use.
+//
+// Latencies are kept for each class of reads: one aggregate that takes as long as
+// aggregates do must not keep point reads off its host.
 type Load struct {
 	pending atomic.Int64
 
 	mu   sync.Mutex
-	last [2]float64 // mu; the latest samples, in seconds
-	ewma float64    // mu; seconds
-	at   time.Time  // mu; of the latest sample; zero before the first
+	seen [classes]latency // mu
+}
+
+// latency is a peak-sensitive moving average.
+type latency struct {
+	last [2]float64 // the latest samples, in seconds
+	ewma float64    // seconds
+	at   time.Time  // of the latest sample; zero before the first
 }
 
 // Begin counts a read that was given to the host.
 func (l *Load) Begin() { l.pending.Add(1) }
 
-// End takes back what Begin counted. Latency is that of a read the host has answered;
-// zero or less reports none (the read was cancelled, or never sent).
-func (l *Load) End(latency time.Duration, now time.Time) {
+// Cancel takes back what Begin counted, of a read that was never sent.
+func (l *Load) Cancel() { l.pending.Add(-1) }
+
+// End takes back what Begin counted. Took is how long the host took to answer; zero or
+// less reports nothing.
+func (l *Load) End(class command.Class, took time.Duration, now time.Time) {
 	l.pending.Add(-1)
-	if latency > 0 {
-		l.observe(latency.Seconds(), now)
+	if took <= 0 || int(class) >= classes {
+		return
 	}
+	l.mu.Lock()
+	l.seen[class].observe(took.Seconds(), now)
+	l.mu.Unlock()
 }
 
 // Pending is the number of reads given to the host and not yet ended.
@@ -45,9 +64,7 @@ func (l *Load) Pending() int64 { return l.pending.Load() }
 // the median of the last three samples: one read that a collection of garbage, ours or
 // the kernel's scheduler held up says nothing of its host, and would keep reads from
 // it for as long as the peak is remembered.
-func (l *Load) observe(s float64, now time.Time) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
+func (l *latency) observe(s float64, now time.Time) {
 	if l.at.IsZero() {
 		l.last = [2]float64{s, s}
 	}
@@ -64,13 +81,18 @@ func (l *Load) observe(s float64, now time.Time) {
 
 func median(a, b, c float64) float64 { return max(min(a, b), min(max(a, b), c)) }
 
-// Latency is the average at now in seconds. Without news it decays, so that a
-// host which nobody picked because of one slow read is tried again.
-func (l *Load) Latency(now time.Time) float64 {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	if l.at.IsZero() {
+// Latency is what a read of that class takes of late, in seconds; zero when nothing is
+// known. Without news it decays, so that a host which nobody picked because of one slow
+// read is tried again.
+func (l *Load) Latency(class command.Class, now time.Time) float64 {
+	if int(class) >= classes {
 		return 0
 	}
-	return l.ewma * math.Exp(-max(0, now.Sub(l.at).Seconds())/peakDecay.Seconds())
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	seen := &l.seen[class]
+	if seen.at.IsZero() {
+		return 0
+	}
+	return seen.ewma * math.Exp(-max(0, now.Sub(seen.at).Seconds())/peakDecay.Seconds())
 }

@@ -17,8 +17,10 @@ type Target interface {
 	Incarnation() uint64
 	Load() *load.Load
 	// Offer hands a read over. It never blocks. With an error (messages.ErrNotLive or an
-	// *messages.OverloadedError) the read is still the caller's.
-	Offer(*Read) error
+	// *messages.OverloadedError) the read is still the caller's. With inline set it may
+	// return a function that the caller must call at once, and which serves the read in the
+	// caller's goroutine, or fails to: the reply comes as ever.
+	Offer(r *Read, inline bool) (run func(), err error)
 }
 
 // Read is an admitted read.
@@ -27,6 +29,7 @@ type Read struct {
 	Cmd      *command.Read
 	From     messages.From
 	After    messages.Token
+	Alone    bool // it shares no round trip with other reads
 	Asked    time.Time
 	Deadline time.Time
 
@@ -47,7 +50,7 @@ type Read struct {
 // NewRead makes a read that is answered through deliver exactly once. Release is
 // called just before, to return the admission.
 func NewRead(m *messages.Read, cmd *command.Read, now, deadline time.Time, release func(), deliver func(*messages.ReadReply)) *Read {
-	r := &Read{Cmd: cmd, From: m.From, After: m.After, Asked: now, Deadline: deadline, correlation: m.Correlation}
+	r := &Read{Cmd: cmd, From: m.From, After: m.After, Alone: m.NoBatch, Asked: now, Deadline: deadline, correlation: m.Correlation}
 	r.deliver, r.release = deliver, release
 	return r
 }

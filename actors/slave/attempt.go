@@ -1,0 +1,245 @@
+package slave
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"sync/atomic"
+	"time"
+
+	"github.com/evenkeel/evenkeel/internal/command"
+	"github.com/evenkeel/evenkeel/internal/mongoconn"
+	"github.com/evenkeel/evenkeel/internal/request"
+	"github.com/evenkeel/evenkeel/messages"
+)
+
+// attempt is what is on the wire together: one read, or several that share a round
+// trip. Whoever claims it decides what becomes of its reads: the worker that has the
+// result, or the evacuation that does not wait for it.
+type attempt struct {
+	reads   []*request.Read
+	cancel  context.CancelFunc
+	moves   bool // it may be evacuated, and its silence tells of the host's health
+	claimed bool // the service's mu
+}
+
+// result is what an attempt has found for one of its reads.
+type result struct {
+	rep   *messages.ReadReply
+	err   error
+	again again
+}
+
+// again says how a read is to be sent to this host once more, since its batch has
+// brought no answer for it.
+type again uint8
+
+const (
+	answered again = iota
+	together       // with the others of which that is true: the reply was cut off before theirs
+	alone          // it may be what the server refused, or what its reply cannot be matched to
+)
+
+// serve sends reads in one round trip and says what becomes of each. The slice is the
+// callee's.
+func (s *service) serve(reads []*request.Read) {
+	defer s.guard(reads)
+	start := time.Now()
+	n := len(reads)
+	reads = slices.DeleteFunc(reads, (*request.Read).Done)
+	for range n - len(reads) {
+		s.load.Cancel()
+	}
+	if len(reads) == 0 {
+		return
+	}
+	// All of the reads' own fields are used before begin: after it an evacuation may hand
+	// them to another host at any time.
+	first := reads[0]
+	deadline := first.AttemptDeadline
+	results := make([]result, len(reads))
+	for i, r := range reads {
+		if r.AttemptDeadline.After(deadline) {
+			deadline = r.AttemptDeadline
+		}
+		results[i].rep = &messages.ReadReply{Host: s.host.name, Attempts: len(r.Tried) + 1}
+	}
+	ctx, cancel := context.WithDeadline(s.ctx, deadline)
+	defer cancel()
+	a := &attempt{reads: reads, cancel: cancel}
+	a.moves = first.After.IsZero() && (first.Cmd.Class == command.Point || first.Cmd.Class == command.Range)
+	a.attach()
+	if !s.begin(a, start) {
+		for _, r := range reads {
+			s.load.Cancel()
+			s.host.cfg.Router.Unserved(r)
+		}
+		return
+	}
+	err := s.try(ctx, reads, results)
+	end := time.Now()
+	mine := s.settle(a, end, err)
+	// What a read waited for its cluster time says nothing of the host's speed.
+	latency := time.Duration(0)
+	if err == nil && first.After.IsZero() {
+		latency = end.Sub(start)
+	}
+	var rest []*request.Read
+	var mode again
+	for i, r := range reads {
+		res := &results[i]
+		if err != nil {
+			res.err, res.again = err, answered
+		}
+		if mine && res.again != answered {
+			mode, rest = max(mode, res.again), append(rest, r)
+			continue
+		}
+		s.load.End(first.Cmd.Class, latency, end)
+		latency = 0 // One round trip is one sample.
+		s.conclude(r, res, mine)
+	}
+	s.repeat(rest, mode)
+}
+
+// guard answers reads whose worker has panicked, so that it goes on.
+func (s *service) guard(reads []*request.Read) {
+	if v := recover(); v != nil {
+		err := asPanicError(v)
+		s.panicked(err)
+		for _, r := range reads {
+			if r != nil {
+				r.Fail(err)
+			}
+		}
+	}
+}
+
+// attach lets the attempt end when none of its reads waits for it any more.
+func (a *attempt) attach() {
+	if len(a.reads) == 1 {
+		a.reads[0].SetAttempt(a.cancel)
+		return
+	}
+	left := new(atomic.Int32)
+	left.Store(int32(len(a.reads)))
+	for _, r := range a.reads {
+		gone := new(atomic.Bool) // It may be called twice.
+		r.SetAttempt(func() {
+			if gone.CompareAndSwap(false, true) && left.Add(-1) == 0 {
+				a.cancel()
+			}
+		})
+	}
+}
+
+// repeat serves what a batch had no answer for.
+func (s *service) repeat(rest []*request.Read, mode again) {
+	if mode == together {
+		s.serve(rest)
+		return
+	}
+	for _, r := range rest {
+		s.serve([]*request.Read{r})
+	}
+}
+
+// try asks, and makes a panic an error: what was counted is to be counted back. Its error is
+// that of all the reads.
+func (s *service) try(ctx context.Context, reads []*request.Read, results []result) (err error) {
+	defer func() {
+		if v := recover(); v != nil {
+			err = asPanicError(v)
+		}
+	}()
+	if len(reads) > 1 {
+		return s.askAll(ctx, reads, results)
+	}
+	return s.ask(ctx, reads[0], results[0].rep)
+}
+
+// begin registers an attempt. It reports false when the service serves no more.
+func (s *service) begin(a *attempt, now time.Time) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if !s.open {
+		return false
+	}
+	if a.moves {
+		s.flying[a] = true
+		s.health.sent(now)
+	}
+	return true
+}
+
+// settle gives an attempt's reads to its worker, unless the evacuation has them.
+func (s *service) settle(a *attempt, now time.Time, err error) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if a.moves {
+		delete(s.flying, a)
+		s.health.answered(now, err == nil || !unanswered(err))
+	}
+	mine := !a.claimed
+	a.claimed = true
+	return mine
+}
+
+// claim takes an attempt's reads from its worker, which has not settled them yet.
+func (s *service) claim(a *attempt) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	mine := !a.claimed
+	a.claimed = true
+	return mine
+}
+
+// conclude answers a read, or hands it on. A panic of its receiver is the read's alone:
+// the worker goes on.
+func (s *service) conclude(r *request.Read, res *result, mine bool) {
+	defer func() {
+		if v := recover(); v != nil {
+			err := asPanicError(v)
+			s.panicked(err)
+			r.Fail(err)
+		}
+	}()
+	switch {
+	case res.err == nil && mine:
+		s.host.reads.Add(1)
+		s.deliver(r, res.rep)
+	case res.err == nil && res.rep.Cursor != nil: // Evacuated: it is somebody else's now.
+		s.abandon(res.rep.Cursor)
+	case res.err != nil && mine && !r.Done():
+		s.host.failed.Add(1)
+		s.decide(r, res.err)
+	}
+}
+
+// decide says what becomes of a read whose attempt failed.
+func (s *service) decide(r *request.Read, err error) {
+	var panicked *messages.PanicError
+	switch {
+	case errors.As(err, &panicked):
+		s.panicked(panicked)
+	case s.ctx.Err() != nil:
+		// Called off by close: the host was lost while the read was there.
+		s.host.cfg.Router.Failed(r, s, fmt.Errorf("%w: %s was lost while the read was there: %w", messages.ErrNotLive, s.host.name, err))
+		return
+	case mongoconn.OtherHostMayServe(err):
+		s.host.cfg.Router.Failed(r, s, err)
+		return
+	}
+	r.Reply(&messages.ReadReply{Err: err, Host: s.host.name, Attempts: len(r.Tried) + 1})
+}
+
+func (s *service) panicked(err *messages.PanicError) {
+	s.host.cfg.Logger.Error().Str("host", s.host.name).Err(err).Bytes("stack", err.Stack).Msg("panic in a read")
+}
+
+// unanswered reports whether an attempt ended without any word from the server.
+func unanswered(err error) bool {
+	return errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded) ||
+		errors.Is(err, messages.ErrPanicked) || mongoconn.IsNetwork(err)
+}

@@ -1,0 +1,150 @@
+package slave
+
+import (
+	"context"
+	"math/bits"
+	"slices"
+	"sync/atomic"
+	"time"
+
+	"go.mongodb.org/mongo-driver/v2/bson"
+
+	"github.com/evenkeel/evenkeel/internal/command"
+	"github.com/evenkeel/evenkeel/internal/request"
+)
+
+// lane is one queue and its workers; the service's lock guards it.
+type lane struct {
+	queue   queue
+	active  int
+	workers int
+	// gone is how many of those that wait were answered in the meantime, or one or two
+	// more.
+	gone atomic.Int64
+	left context.CancelFunc // counts in gone
+}
+
+func (l *lane) init(workers int) {
+	l.workers = workers
+	l.left = func() { l.gone.Add(1) }
+	l.queue.open = map[kinship]*job{}
+}
+
+// compact drops reads that were answered while they waited, and returns how many. The
+// service's lock must be held.
+func (l *lane) compact() (dropped int) {
+	l.gone.Store(0)
+	return l.queue.compact()
+}
+
+// queue holds the reads that wait, in the order in which they came, except that one
+// which may share the round trip of another that waits goes with that one.
+type queue struct {
+	jobs  []*job
+	open  map[kinship]*job // those that take more reads
+	reads int
+}
+
+// job is what goes on the wire together: one read, or several point reads.
+type job struct {
+	reads []*request.Read
+	kin   kinship
+	open  bool
+	bytes int // of the _ids
+}
+
+// kinship is what reads must have in common to share a round trip.
+type kinship struct {
+	shape command.Shape
+	// after is what the member must have seen: nobody waits for what another wants.
+	after bson.Timestamp
+	// patience is how long the attempt may take, by powers of two of milliseconds: a
+	// round trip lasts as long as the most patient of its reads.
+	patience int
+}
+
+// kinOf returns a read's kinship; ok is false for one that goes alone.
+func kinOf(r *request.Read, now time.Time) (k kinship, ok bool) {
+	if r.Alone {
+		return kinship{}, false
+	}
+	shape, ok := r.Cmd.Shape()
+	if !ok {
+		return kinship{}, false
+	}
+	return kinship{shape: shape, after: r.After.OperationTime, patience: bits.Len64(uint64(max(0, r.AttemptDeadline.Sub(now).Milliseconds())))}, true
+}
+
+// add puts a read where it belongs. Share allows it to go with others.
+func (q *queue) add(r *request.Read, share bool, now time.Time) {
+	q.reads++
+	if !share {
+		q.jobs = append(q.jobs, &job{reads: []*request.Read{r}})
+		return
+	}
+	kin, ok := kinOf(r, now)
+	if !ok {
+		q.jobs = append(q.jobs, &job{reads: []*request.Read{r}})
+		return
+	}
+	size := len(r.Cmd.ID.Value)
+	j := q.open[kin]
+	if j != nil && j.bytes+size > command.MaxBatchBytes {
+		q.shut(j)
+		j = nil
+	}
+	if j == nil {
+		j = &job{kin: kin, open: true}
+		q.open[kin] = j
+		q.jobs = append(q.jobs, j)
+	}
+	j.reads, j.bytes = append(j.reads, r), j.bytes+size
+	if len(j.reads) == command.MaxBatch {
+		q.shut(j)
+	}
+}
+
+// shut lets a job take no more reads.
+func (q *queue) shut(j *job) {
+	if j.open {
+		j.open = false
+		delete(q.open, j.kin)
+	}
+}
+
+// take returns the reads that have waited longest, nil when none wait.
+func (q *queue) take() []*request.Read {
+	if len(q.jobs) == 0 {
+		return nil
+	}
+	j := q.jobs[0]
+	q.jobs[0] = nil
+	q.jobs = q.jobs[1:]
+	q.shut(j)
+	q.reads -= len(j.reads)
+	return j.reads
+}
+
+// drain takes all.
+func (q *queue) drain() (all []*request.Read) {
+	for reads := q.take(); reads != nil; reads = q.take() {
+		all = append(all, reads...)
+	}
+	q.jobs = nil
+	return all
+}
+
+// compact drops those that were answered and returns how many.
+func (q *queue) compact() (dropped int) {
+	q.jobs = slices.DeleteFunc(q.jobs, func(j *job) bool {
+		n := len(j.reads)
+		j.reads = slices.DeleteFunc(j.reads, (*request.Read).Done)
+		dropped += n - len(j.reads)
+		if len(j.reads) == 0 {
+			q.shut(j)
+		}
+		return len(j.reads) == 0
+	})
+	q.reads -= dropped
+	return dropped
+}
