@@ -7,6 +7,8 @@ import (
 	"go.mongodb.org/mongo-driver/v2/bson"
 	"go.mongodb.org/mongo-driver/v2/mongo"
 	"go.mongodb.org/mongo-driver/v2/mongo/options"
+
+	"github.com/evenkeel/evenkeel/internal/command"
 )
 
 // codec turns documents into the game's values as a client of the driver's with
@@ -101,7 +103,11 @@ func (c *codec) single(doc bson.Raw, err error) *mongo.SingleResult {
 	if doc == nil {
 		doc = emptyDocument
 	}
-	return mongo.NewSingleResultFromDocument(doc, err, c.whole)
+	var document any = doc
+	if c.registry == nil {
+		document = command.Verbatim(doc)
+	}
+	return mongo.NewSingleResultFromDocument(document, err, c.whole)
 }
 
 var emptyDocument = bson.Raw{5, 0, 0, 0, 0}

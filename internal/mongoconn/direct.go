@@ -85,8 +85,9 @@ type Direct struct {
 	dialer *Dialer
 	hide   func(string) string
 
-	dbs    sync.Map // name → *mongo.Database
-	runOpt *options.RunCmdOptionsBuilder
+	dbs      sync.Map // name → *mongo.Database
+	verbatim bool     // the driver's own registry encodes the commands
+	runOpt   *options.RunCmdOptionsBuilder
 
 	hidden atomic.Bool  // the latest first hello said so
 	rtt    atomic.Int64 // of the latest first hello
@@ -111,7 +112,9 @@ func OpenDirect(cfg DirectConfig) (*Direct, error) {
 		expect: cfg.Expect,
 		obs:    cfg.Observer,
 		hide:   hiderOf(cfg.Base),
-		runOpt: options.RunCmd().SetReadPreference(readpref.PrimaryPreferred()),
+		// A registry of the game's may encode documents in ways of its own.
+		verbatim: cfg.Base.Registry == nil,
+		runOpt:   options.RunCmd().SetReadPreference(readpref.PrimaryPreferred()),
 	}
 	var err error
 	if d.dialer, err = NewDialer(DialerConfig{

@@ -7,6 +7,8 @@ import (
 
 	"go.mongodb.org/mongo-driver/v2/bson"
 	"go.mongodb.org/mongo-driver/v2/mongo"
+
+	"github.com/evenkeel/evenkeel/internal/command"
 )
 
 // Run sends a command once and returns the server's whole reply, which is the
@@ -36,7 +38,11 @@ func (d *Direct) Run(ctx context.Context, db string, cmd bson.Raw, sess *mongo.S
 	if sess != nil {
 		runCtx = mongo.NewSessionContext(runCtx, sess)
 	}
-	reply, err := d.database(db).RunCommand(runCtx, cmd, d.runOpt).Raw()
+	var document any = cmd
+	if d.verbatim {
+		document = command.Verbatim(cmd)
+	}
+	reply, err := d.database(db).RunCommand(runCtx, document, d.runOpt).Raw()
 	if err != nil {
 		return nil, d.explain(ctx, err, ownLimit)
 	}
