@@ -36,7 +36,7 @@ func CompilePipeline(stages []bson.Raw) (*Pipeline, error) {
 		}
 		compile, ok := stageCompilers[string(key)]
 		if !ok {
-			return nil, unsupportedStage(string(key))
+			return nil, UnsupportedStage(string(key))
 		}
 		s, err := compile(spec)
 		if err != nil {
@@ -52,9 +52,13 @@ func CompilePipeline(stages []bson.Raw) (*Pipeline, error) {
 	return p, nil
 }
 
-// unsupportedStage refuses stages unknown to this package as the server refuses
-// those unknown to it.
-func unsupportedStage(name string) error {
+// UnsupportedStage refuses stages unknown to this package as the server refuses
+// those unknown to it; but for change streams, which every client knows: these it refuses
+// as the server does where it has none.
+func UnsupportedStage(name string) error {
+	if name == "$changeStream" {
+		return refuse(40573, "The $changeStream stage is only supported on replica sets")
+	}
 	return refuse(unrecognizedPipelineStage, "Unrecognized pipeline stage name: '%s'", name)
 }
 

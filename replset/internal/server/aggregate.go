@@ -121,7 +121,7 @@ func (r *request) refuseCollectionless(stages []bson.Raw) error {
 	f, _ := s.next()
 	switch name := string(f.key); name {
 	case "$currentOp", "$listLocalSessions", "$listSessions", "$changeStream", "$documents", "$querySettings":
-		return refuse(40324, "Unrecognized pipeline stage name: '%s'", name)
+		return query.UnsupportedStage(name)
 	default:
 		return refuse(codeInvalidNamespace, "{aggregate: 1} is not valid for '%s'; a collection is required.", name)
 	}

@@ -56,6 +56,7 @@ const (
 	codeUnknownField               int32 = 40415
 	codeMissingField               int32 = 40414
 	codeDuplicateField             int32 = 40413
+	codeRetiredOpcode              int32 = 5739101
 )
 
 // codeNames are the names that go with codes. A code that is a number of a place

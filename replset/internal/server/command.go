@@ -206,13 +206,18 @@ func (c *conn) checkRole() error {
 	if st.Role == repl.Standalone || st.Role == repl.Primary && st.WritablePrimary {
 		return nil
 	}
-	switch r.cmd.where {
-	case primaryOnly:
+	// Clients that do not know hello by its name find out by the old words that they
+	// must look for the primary anew.
+	switch {
+	case r.cmd.where == primaryOnly && c.helloOk:
 		return refuse(codeNotWritablePrimary, "not primary")
-	case optIn:
-		if !r.secondaryOk {
-			return refuse(codeNotPrimaryNoSecondaryOk, "not primary and secondaryOk=false")
-		}
+	case r.cmd.where == primaryOnly:
+		return refuse(codeNotWritablePrimary, "not master")
+	case r.cmd.where != optIn || r.secondaryOk:
+	case c.helloOk:
+		return refuse(codeNotPrimaryNoSecondaryOk, "not primary and secondaryOk=false")
+	default:
+		return refuse(codeNotPrimaryNoSecondaryOk, "not master and slaveOk=false")
 	}
 	switch {
 	case !r.cmd.readable || st.Role == repl.Secondary || st.Role == repl.Primary:

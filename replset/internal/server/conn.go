@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"context"
 	"crypto/tls"
+	"encoding/binary"
 	"errors"
 	"net"
 	"strings"
@@ -117,8 +118,8 @@ func (c *conn) answer() error {
 		}
 		return c.answerMalformed(err)
 	}
-	if c.msg.opcode == opQuery && !isCommandCollection(c.msg.query) {
-		return c.answerMalformed(refuse(codeUnsupportedOpQuery, "Unsupported OP_QUERY command: find. The client driver may require an upgrade. For more details see https://dochub.mongodb.org/core/legacy-opcode-removal"))
+	if opcode := c.msg.retired(); opcode != "" {
+		return c.answerRetired(opcode)
 	}
 	c.stream.on = false
 	for {
@@ -152,6 +153,22 @@ func (c *conn) answerMalformed(err error) error {
 	st := c.s.node.Status()
 	c.appendError(&c.req, asError(err), nil, &st)
 	c.appendTimes(&c.req, &st)
+	c.out.close(at)
+	return c.endReply(false)
+}
+
+// answerRetired refuses an opcode in the way that clients which use it understand: as
+// the failure of an OP_QUERY.
+func (c *conn) answerRetired(opcode string) error {
+	if !c.msg.wantsReply() {
+		return nil
+	}
+	c.beginReply()
+	binary.LittleEndian.PutUint32(c.out.b[headerSize:], replyFailure)
+	at := c.out.open()
+	c.out.string("$err", opcode+" is no longer supported. The client driver may require an upgrade. For more details see https://dochub.mongodb.org/core/legacy-opcode-removal")
+	c.out.int32("code", codeRetiredOpcode)
+	c.out.double("ok", 0)
 	c.out.close(at)
 	return c.endReply(false)
 }

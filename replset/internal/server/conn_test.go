@@ -21,6 +21,14 @@ func TestWhatIsNotUnderstoodIsRefusedAndTheConnectionStays(t *testing.T) {
 	w.refused("test", bson.D{{Key: "find", Value: "c"}, {Key: "limit", Value: "1"}}, codeTypeMismatch)
 	w.refused("test", bson.D{{Key: "find", Value: "c"}, {Key: "limit", Value: -1}}, 51024)
 	w.refused("test", bson.D{{Key: "find", Value: ""}}, codeInvalidNamespace)
+	w.refused("test", bson.D{{Key: "find", Value: "c"}, {Key: "awaitData", Value: true}}, codeFailedToParse)
+	w.ok("test", bson.D{{Key: "find", Value: "none"}, {Key: "tailable", Value: true}, {Key: "awaitData", Value: true}})
+	w.ok("test", bson.D{{Key: "create", Value: "uncapped"}})
+	w.refused("test", bson.D{{Key: "find", Value: "uncapped"}, {Key: "tailable", Value: true}}, codeBadValue)
+	for _, of := range []any{"c", 1} {
+		w.refused("test", bson.D{{Key: "aggregate", Value: of}, {Key: "cursor", Value: bson.D{}},
+			{Key: "pipeline", Value: bson.A{bson.D{{Key: "$changeStream", Value: bson.D{}}}}}}, 40573)
+	}
 	w.refused("te.st", bson.D{{Key: "find", Value: "c"}}, codeInvalidNamespace)
 	w.refused("test", bson.D{{Key: "insert", Value: "c"}}, codeMissingField)
 	w.refused("test", bson.D{{Key: "insert", Value: "c"}, {Key: "documents", Value: bson.A{}}}, codeInvalidLength)

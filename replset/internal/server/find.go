@@ -25,6 +25,7 @@ type findRequest struct {
 	batch       int64 // -1: the default
 	single      bool
 	noTimeout   bool
+	tailable    bool
 }
 
 func parseFind(r *request) (q findRequest, err error) {
@@ -34,6 +35,7 @@ func parseFind(r *request) (q findRequest, err error) {
 	q.batch = -1
 	p := r.fields()
 	p.where = "FindCommandRequest"
+	awaits := false
 	for p.next() {
 		switch key := string(p.f.key); key {
 		case "filter":
@@ -64,13 +66,20 @@ func parseFind(r *request) (q findRequest, err error) {
 			if doc := p.document(); len(doc) > 5 {
 				p.fail(refuse(codeNotImplemented, "find with %s is not supported", key))
 			}
-		case "tailable", "awaitData", "returnKey", "showRecordId":
+		case "tailable":
+			q.tailable = p.optionalFlag()
+		case "awaitData":
+			awaits = p.optionalFlag()
+		case "returnKey", "showRecordId":
 			if p.optionalFlag() {
 				p.fail(refuse(codeNotImplemented, "find with %s is not supported", key))
 			}
 		default:
 			p.unknown()
 		}
+	}
+	if p.err == nil && awaits && !q.tailable {
+		p.err = refuse(codeFailedToParse, "Cannot set 'awaitData' without also setting 'tailable'")
 	}
 	return q, p.err
 }
@@ -133,6 +142,9 @@ func runFind(c *conn, r *request) error {
 	err = c.s.node.View(r.readLevel, func(s repl.Snapshot) error {
 		coll := s.Collection(r.db, q.coll)
 		there = coll != nil
+		if q.tailable && there {
+			return refuse(codeBadValue, "error processing query: ns=%s.%s tailable cursor requested on non capped collection", r.db, q.coll)
+		}
 		if err := q.hint.check(r.db, q.coll, coll); err != nil {
 			return err
 		}

@@ -138,37 +138,6 @@ func TestExhaustHelloStreamsEachChange(t *testing.T) {
 	}
 }
 
-func TestOpQueryIsAnsweredWithOpReply(t *testing.T) {
-	s := start(t, "rs0")
-	w := s.dial()
-	query := func(ns string, d bson.D) bson.Raw {
-		b := make([]byte, headerSize+4)
-		binary.LittleEndian.PutUint32(b[4:], 77)
-		binary.LittleEndian.PutUint32(b[12:], opQuery)
-		b = append(append(b, ns...), 0)
-		b = append(b, 0, 0, 0, 0, 255, 255, 255, 255)
-		b = append(b, doc(t, d)...)
-		binary.LittleEndian.PutUint32(b, uint32(len(b)))
-		w.write(b)
-		m, reply := w.receive()
-		if m.opcode != opReply || m.responseTo != 77 {
-			t.Fatalf("%+v", m.header)
-		}
-		return reply
-	}
-	if reply := query("admin.$cmd", bson.D{{Key: "isMaster", Value: 1}}); !reply.Lookup("ismaster").Boolean() {
-		t.Error(reply)
-	}
-	if reply := query("admin.$cmd", bson.D{{Key: "$query", Value: bson.D{{Key: "hello", Value: 1}}}}); !reply.Lookup("isWritablePrimary").Boolean() {
-		t.Error(reply)
-	}
-	for _, ns := range []string{"test.$cmd", "test.c"} {
-		if reply := query(ns, bson.D{{Key: "find", Value: "c"}}); reply.Lookup("code").Int32() != codeUnsupportedOpQuery {
-			t.Error(reply)
-		}
-	}
-}
-
 func TestAMessageWithAChecksumIsCheckedAndAnsweredWithOne(t *testing.T) {
 	s := start(t, "rs0")
 	ping := func(sum func(uint32) uint32) *wire {

@@ -141,7 +141,10 @@ func (w *wire) receive() (message, bson.Raw) {
 	}
 	var m message
 	if opcode := binary.LittleEndian.Uint32(b[12:]); opcode == opReply {
-		return message{header: header{responseTo: int32(binary.LittleEndian.Uint32(b[8:])), opcode: opReply}}, bson.Raw(b[36:])
+		return message{
+			header: header{responseTo: int32(binary.LittleEndian.Uint32(b[8:])), opcode: opReply},
+			flags:  binary.LittleEndian.Uint32(b[headerSize:]),
+		}, bson.Raw(b[36:])
 	}
 	if err := parseMessage(b, &m); err != nil {
 		w.t.Fatalf("bad reply: %v", err)

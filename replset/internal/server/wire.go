@@ -19,10 +19,17 @@ const (
 
 // The opcodes spoken here. OP_COMPRESSED is not: no compressor is offered.
 const (
-	opReply = 1
-	opQuery = 2004
-	opMsg   = 2013
+	opReply   = 1
+	opQuery   = 2004
+	opGetMore = 2005 // refused
+	opMsg     = 2013
 )
+
+// retiredOpcodes are those that the server has given up; it knows them only to say so.
+// Nobody waits for an answer to the ones that write.
+var retiredOpcodes = map[int32]string{
+	2001: "OP_UPDATE", 2002: "OP_INSERT", opGetMore: "OP_GET_MORE", 2006: "OP_DELETE", 2007: "OP_KILL_CURSORS",
+}
 
 // The flags of an OP_MSG. The lower half are those a receiver must know.
 const (
@@ -36,6 +43,7 @@ const (
 // The flags of an OP_QUERY and an OP_REPLY.
 const (
 	querySecondaryOk  = 1 << 2
+	replyFailure      = 1 << 1 // the document is an error
 	replyAwaitCapable = 1 << 3
 )
 
@@ -72,7 +80,21 @@ type sequence struct {
 }
 
 // wantsReply is false for a message that must not be answered.
-func (m *message) wantsReply() bool { return m.opcode == opQuery || m.flags&flagMoreToCome == 0 }
+func (m *message) wantsReply() bool {
+	if m.opcode == opMsg {
+		return m.flags&flagMoreToCome == 0
+	}
+	return m.opcode == opQuery || m.opcode == opGetMore
+}
+
+// retired is the name of the opcode of a message that the server does not serve any
+// more, "" for any other. An OP_QUERY is one when it is no command.
+func (m *message) retired() string {
+	if m.opcode == opQuery && !isCommandCollection(m.query) {
+		return "OP_QUERY"
+	}
+	return retiredOpcodes[m.opcode]
+}
 
 // readMessage reads one message into buf, which it returns grown as needed.
 func readMessage(r io.Reader, buf []byte) ([]byte, error) {
@@ -131,6 +153,9 @@ func parseMessage(b []byte, m *message) error {
 		return m.parseMsg(b)
 	case opQuery:
 		return m.parseQuery(b[headerSize:])
+	}
+	if m.retired() != "" {
+		return nil
 	}
 	return fmt.Errorf("%w: opcode %d", errConnection, m.opcode)
 }
@@ -279,7 +304,7 @@ func beginReply(w *builder, m *message, id int32) {
 	w.b = append(w.b[:0], 0, 0, 0, 0)
 	w.b = binary.LittleEndian.AppendUint32(w.b, uint32(id))
 	w.b = binary.LittleEndian.AppendUint32(w.b, uint32(m.requestID))
-	if m.opcode == opQuery {
+	if m.opcode != opMsg {
 		w.b = binary.LittleEndian.AppendUint32(w.b, opReply)
 		w.b = binary.LittleEndian.AppendUint32(w.b, replyAwaitCapable)
 		w.b = append(w.b, 0, 0, 0, 0, 0, 0, 0, 0) // cursor id
