@@ -32,7 +32,7 @@ type Options struct {
 	// TLS is whether clients must use TLS, and show a certificate. Defaults to
 	// TLSOff. Clients take their side of it from Set.ClientTLS.
 	TLS TLSMode
-	// Users may log in with SCRAM-SHA-256 and do everything. With any, nothing but
+	// Users may log in with SCRAM-SHA-256, or the older SCRAM-SHA-1, and do everything. With any, nothing but
 	// hello and its like works without a login, and Set.URI logs in the first one.
 	Users []User
 	// Priority is the priority of members that have another one than 1, by index:

@@ -161,9 +161,9 @@ func serverStatus(c *conn, r *request) error {
 
 // parameters are what drivers and shells ask getParameter for.
 func (c *conn) parameters() bson.D {
-	mechanisms := bson.A{}
+	mechanisms := []string{}
 	if c.s.users != nil {
-		mechanisms = append(mechanisms, scramSHA256)
+		mechanisms = scramMechanisms
 	}
 	major := strings.Join(strings.SplitN(c.s.version, ".", 3)[:2], ".")
 	return bson.D{

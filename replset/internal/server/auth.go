@@ -9,13 +9,12 @@ import (
 	"go.mongodb.org/mongo-driver/v2/bson"
 )
 
-const scramSHA256 = "SCRAM-SHA-256"
-
 var authCommands = []*command{
 	{name: "saslStart", run: saslStart, noAuth: true, inV1: true},
 	{name: "saslContinue", run: saslContinue, noAuth: true, inV1: true},
 	{name: "logout", run: logout, noAuth: true},
 	{name: "connectionStatus", run: connectionStatus, noAuth: true},
+	{name: "usersInfo", run: usersInfo, where: optIn, readable: true},
 }
 
 // login is a SCRAM conversation under way.
@@ -30,12 +29,15 @@ type login struct {
 
 var errAuthentication = refuse(codeAuthenticationFailed, "Authentication failed.")
 
-func (c *conn) lookUp(name string) (scram.StoredCredentials, error) {
-	u, ok := c.s.users[name]
-	if !ok {
-		return scram.StoredCredentials{}, errors.New("no such user")
+// credentials looks users up for a mechanism.
+func (c *conn) credentials(mechanism string) scram.CredentialLookup {
+	return func(name string) (scram.StoredCredentials, error) {
+		u, ok := c.s.users[name]
+		if !ok {
+			return scram.StoredCredentials{}, errors.New("no such user")
+		}
+		return u.credentials[mechanism], nil
 	}
-	return u.credentials, nil
 }
 
 func saslStart(c *conn, r *request) error {
@@ -64,13 +66,14 @@ func saslStart(c *conn, r *request) error {
 		return p.err
 	}
 	c.login = nil
-	if mechanism != scramSHA256 {
+	hash := scramHashes[mechanism]
+	if hash == nil {
 		return refuse(codeMechanismUnavailable, "Received authentication for mechanism %s which is unknown or not enabled", mechanism)
 	}
 	if db != "admin" {
 		return errAuthentication // the users are the database admin's
 	}
-	server, err := scram.SHA256.NewServer(c.lookUp)
+	server, err := hash.NewServer(c.credentials(mechanism))
 	if err != nil {
 		return err
 	}
@@ -155,7 +158,7 @@ func (c *conn) appendMechanisms(user string) {
 		return
 	}
 	if _, ok := c.s.users[name]; ok {
-		c.out.strings("saslSupportedMechs", []string{scramSHA256})
+		c.out.strings("saslSupportedMechs", scramMechanisms)
 	}
 }
 

@@ -32,15 +32,17 @@ func withUser(t *testing.T, name, password string) func(*Config) {
 func TestOnlyAUserWithTheRightPasswordGetsIn(t *testing.T) {
 	s := start(t, "rs0", withUser(t, "alice", "secret"))
 	ctx := context.Background()
-	login := func(password string) error {
-		cred := options.Credential{AuthMechanism: scramSHA256, Username: "alice", Password: password}
-		return s.driver(options.Client().SetAuth(cred)).Ping(ctx, nil)
-	}
-	if err := login("secret"); err != nil {
-		t.Error(err)
-	}
-	if err := login("guess"); err == nil || !strings.Contains(err.Error(), "AuthenticationFailed") {
-		t.Errorf("a wrong password: %v", err)
+	for _, mechanism := range []string{scramSHA256, scramSHA1} {
+		login := func(password string) error {
+			cred := options.Credential{AuthMechanism: mechanism, Username: "alice", Password: password}
+			return s.driver(options.Client().SetAuth(cred)).Ping(ctx, nil)
+		}
+		if err := login("secret"); err != nil {
+			t.Errorf("%s: %v", mechanism, err)
+		}
+		if err := login("guess"); err == nil || !strings.Contains(err.Error(), "AuthenticationFailed") {
+			t.Errorf("%s: a wrong password: %v", mechanism, err)
+		}
 	}
 	// Without naming a mechanism the driver asks the server for one.
 	if err := s.driver(options.Client().SetAuth(options.Credential{Username: "alice", Password: "secret"})).Ping(ctx, nil); err != nil {
@@ -51,10 +53,36 @@ func TestOnlyAUserWithTheRightPasswordGetsIn(t *testing.T) {
 	if got := reply.Lookup("errmsg").StringValue(); got != "Command find requires authentication" {
 		t.Error(got)
 	}
-	w.ok("admin", bson.D{{Key: "hello", Value: 1}})
+	hello := w.ok("admin", bson.D{{Key: "hello", Value: 1}, {Key: "saslSupportedMechs", Value: "admin.alice"}})
+	if mechanisms, _ := hello.Lookup("saslSupportedMechs").Array().Values(); len(mechanisms) != 2 {
+		t.Errorf("alice may log in with %v", mechanisms)
+	}
 	w.refused("admin", bson.D{{Key: "saslContinue", Value: 1}, {Key: "conversationId", Value: 1}, {Key: "payload", Value: []byte("x")}}, codeProtocolError)
 	w.refused("admin", bson.D{{Key: "saslStart", Value: 1}, {Key: "mechanism", Value: "PLAIN"}, {Key: "payload", Value: []byte("x")}}, codeMechanismUnavailable)
 	w.refused("admin", bson.D{{Key: "saslStart", Value: 1}, {Key: "mechanism", Value: scramSHA256}, {Key: "payload", Value: []byte("n,,n=bob,r=abc")}}, codeAuthenticationFailed)
+}
+
+func TestUsersInfoTellsWhoMayLogIn(t *testing.T) {
+	s := start(t, "rs0", withUser(t, "alice", "secret"))
+	admin := s.driver(options.Client().SetAuth(options.Credential{Username: "alice", Password: "secret"}))
+	for _, c := range []struct {
+		db    string
+		about any
+		found int
+	}{
+		{"admin", 1, 1}, {"test", 1, 0}, {"admin", "alice", 1}, {"admin", "bob", 0}, {"test", "alice", 0},
+		{"test", bson.D{{Key: "user", Value: "alice"}, {Key: "db", Value: "admin"}}, 1},
+		{"admin", bson.A{"bob", "alice"}, 1}, {"test", bson.D{{Key: "forAllDBs", Value: true}}, 1},
+	} {
+		var reply struct{ Users []struct{ User, DB string } }
+		err := admin.Database(c.db).RunCommand(context.Background(), bson.D{{Key: "usersInfo", Value: c.about}}).Decode(&reply)
+		if err != nil || len(reply.Users) != c.found || c.found > 0 && (reply.Users[0].User != "alice" || reply.Users[0].DB != "admin") {
+			t.Errorf("%s, %v: %+v, %v", c.db, c.about, reply, err)
+		}
+	}
+	if err := admin.Database("admin").RunCommand(context.Background(), bson.D{{Key: "usersInfo", Value: true}}).Err(); err == nil {
+		t.Error("usersInfo: true is answered")
+	}
 }
 
 // certificate makes a self-signed one for loopback.

@@ -29,8 +29,8 @@ type Config struct {
 	Node repl.Node
 	// TLS, if set, makes every connection start with a TLS handshake.
 	TLS *tls.Config
-	// Users may log in with SCRAM-SHA-256; each of them may do everything. With
-	// none, no login is needed.
+	// Users may log in with SCRAM-SHA-256 or SCRAM-SHA-1; each of them may do
+	// everything. With none, no login is needed.
 	Users []User
 	// Version is reported by buildInfo. Defaults to DefaultVersion. It must be a
 	// 7.0 one: the wire version does not change with it.
