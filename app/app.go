@@ -16,7 +16,6 @@ import (
 	"go.mongodb.org/mongo-driver/v2/bson"
 	"go.mongodb.org/mongo-driver/v2/mongo"
 	"go.mongodb.org/mongo-driver/v2/mongo/options"
-	"go.mongodb.org/mongo-driver/v2/mongo/readpref"
 
 	"github.com/evenkeel/evenkeel/actors/master"
 	"github.com/evenkeel/evenkeel/actors/router"
@@ -76,9 +75,8 @@ func Start(ctx context.Context, cfg Config) (*App, error) {
 	if err := checkHosts(uri, cfg.Aliases); err != nil {
 		return nil, err
 	}
-	from := cfg.From
-	if from == messages.FromDefault && uri.HasReadPreference {
-		if from, err = fromReadPreference(uri.Options.ReadPreference); err != nil {
+	if uri.HasReadPreference {
+		if err := cfg.adopt(uri.Options.ReadPreference); err != nil {
 			return nil, err
 		}
 	}
@@ -106,7 +104,7 @@ func Start(ctx context.Context, cfg Config) (*App, error) {
 	}
 	enc := &command.Encoder{Registry: a.reg, BSON: a.bson}
 	if a.router, err = router.New(a.system, router.Config{
-		Encoder: enc, Policy: cfg.Policy, SlowStart: cfg.SlowStart, From: from,
+		Encoder: enc, Policy: cfg.Policy, SlowStart: cfg.SlowStart, From: cfg.From, Tags: messages.CloneTags(cfg.Tags),
 		NoPrimaryFallback: cfg.NoPrimaryFallback, ReadQueue: cfg.ReadQueue, ReadTimeout: cfg.ReadTimeout,
 		Hosts: a.lines, Emit: a.hub.Publish, Logger: cfg.Logger,
 	}); err != nil {
@@ -171,32 +169,6 @@ func checkHosts(uri *mongoconn.URI, aliases map[string]string) error {
 	return nil
 }
 
-// fromReadPreference says what the URI's readPreference means here.
-func fromReadPreference(rp *readpref.ReadPref) (messages.From, error) {
-	if rp == nil {
-		return messages.FromDefault, nil
-	}
-	if len(rp.TagSets()) > 0 {
-		return 0, &ConfigError{"URI", "readPreferenceTags are not supported; name the members to read from as hosts"}
-	}
-	if _, set := rp.MaxStaleness(); set {
-		return 0, &ConfigError{"URI", "maxStalenessSeconds is not supported; use a Session, or messages.Read.After, for reads that must not be stale"}
-	}
-	switch rp.Mode() {
-	case readpref.PrimaryMode:
-		return messages.FromPrimary, nil
-	case readpref.PrimaryPreferredMode:
-		return messages.FromPrimaryPreferred, nil
-	case readpref.SecondaryMode:
-		return messages.FromSecondariesOnly, nil
-	case readpref.SecondaryPreferredMode:
-		return messages.FromSecondaries, nil
-	case readpref.NearestMode:
-		return messages.FromAll, nil
-	}
-	return 0, &ConfigError{"URI", "unknown readPreference"}
-}
-
 // resolve asks the name server until it answers, and connects then.
 func (a *App) resolve(ctx context.Context, uri *mongoconn.URI) {
 	plain, err := uri.Await(ctx, nil, func(err error, next time.Duration) {
@@ -228,7 +200,7 @@ func (a *App) connect(uri *mongoconn.URI) error {
 		level = base.ReadConcern.Level
 	}
 	cfg := slave.Config{
-		Router: a.router, Claims: a.claims,
+		Router: a.router, Claims: a.claims, Clock: slave.NewClock(), MaxLag: a.cfg.MaxLag,
 		PointWorkers: a.cfg.PointWorkers, OtherWorkers: a.cfg.OtherWorkers, HostQueue: a.cfg.HostQueue, NoBatch: a.cfg.NoBatch,
 		MaxCursors: a.cfg.MaxCursors, HungAfter: a.cfg.HungAfter, CheckTimeout: a.cfg.ConnectTimeout,
 		ReadConcern: level, Emit: a.hub.Publish, Logger: a.cfg.Logger,

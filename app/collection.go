@@ -43,6 +43,14 @@ func (c *Collection) From(from messages.From) *Collection {
 	return &to
 }
 
+// Tags returns a handle whose reads are answered by members with the tags of the first
+// of these sets that any live member has (messages.Read.Tags).
+func (c *Collection) Tags(sets ...messages.TagSet) *Collection {
+	to := *c
+	to.tags = messages.CloneTags(sets)
+	return &to
+}
+
 // Key returns a handle whose writes take the lane of that key (messages.Write.Key): where
 // Config.WriteLanes is more than 1, writes of one key keep their order, and those of
 // different keys may overtake each other.

@@ -45,6 +45,9 @@ const (
 	DefaultConnectTimeout  = mongoconn.DefaultConnectTimeout
 )
 
+// MinMaxLag is the least Config.MaxLag.
+const MinMaxLag = slave.MinMaxLag
+
 // maxHosts is the protocol's limit of members in a set.
 const maxHosts = 50
 
@@ -65,6 +68,15 @@ type Config struct {
 	// From is which members answer a read that does not say. Defaults to what the URI's
 	// readPreference means, and to messages.FromSecondaries when it names none.
 	From messages.From
+	// Tags are tag sets (messages.Read.Tags) of the reads that have none. Default to the URI's
+	// readPreferenceTags.
+	Tags []messages.TagSet
+	// MaxLag keeps reads off a secondary that is further behind the primary, until it has
+	// caught up. What a secondary has is known from its heartbeats, twice a second; a
+	// read may therefore be older by that half second. While all secondaries lag, reads from
+	// them go to the primary, or wait with NoPrimaryFallback. Defaults to the URI's
+	// maxStalenessSeconds, and to no limit; the least is MinMaxLag.
+	MaxLag time.Duration
 	// NoPrimaryFallback keeps reads from secondaries off the primary even while no
 	// secondary is live; they wait instead, up to their deadline. Defaults to false.
 	NoPrimaryFallback bool
@@ -149,11 +161,14 @@ func (c *Config) validate() error {
 		{"ReadQueue", int64(c.ReadQueue)}, {"WriteQueue", int64(c.WriteQueue)}, {"WriteQueueBytes", int64(c.WriteQueueBytes)},
 		{"WriteLanes", int64(c.WriteLanes)}, {"PointWorkers", int64(c.PointWorkers)}, {"OtherWorkers", int64(c.OtherWorkers)},
 		{"HostQueue", int64(c.HostQueue)}, {"MaxCursors", int64(c.MaxCursors)}, {"HungAfter", int64(c.HungAfter)},
-		{"Heartbeat", int64(c.Heartbeat)}, {"ConnectTimeout", int64(c.ConnectTimeout)}, {"EventBuffer", int64(c.EventBuffer)},
+		{"MaxLag", int64(c.MaxLag)}, {"Heartbeat", int64(c.Heartbeat)}, {"ConnectTimeout", int64(c.ConnectTimeout)}, {"EventBuffer", int64(c.EventBuffer)},
 	} {
 		if f.value < 0 {
 			return &ConfigError{f.name, fmt.Sprintf("%d is negative; leave it at 0 for the default", f.value)}
 		}
+	}
+	if c.MaxLag != 0 && c.MaxLag < MinMaxLag {
+		return &ConfigError{"MaxLag", fmt.Sprintf("%v is less than what can be known of a secondary, %v", c.MaxLag, MinMaxLag)}
 	}
 	if c.Heartbeat != 0 && c.Heartbeat < DefaultHeartbeat {
 		return &ConfigError{"Heartbeat", fmt.Sprintf("%v is less than the least that the driver takes, %v", c.Heartbeat, DefaultHeartbeat)}

@@ -22,6 +22,7 @@ type scope struct {
 	session *Session // nil for none
 	db      string
 	from    messages.From
+	tags    []messages.TagSet
 }
 
 // Database returns a handle to a database.
@@ -50,7 +51,7 @@ func (a *App) RunWriteCommand(ctx context.Context, db string, cmd any) *mongo.Si
 func (d *Database) Name() string { return d.db }
 
 // Collection returns a handle to a collection. Of the driver's options it takes
-// the write concern, and the read preference's mode (as Collection.From). The others
+// the write concern, and the read preference (as Collection.From and Tags). The others
 // are the app's (Config.URI, Config.ClientOptions): with one of them, every operation of
 // the handle fails with a *messages.InvalidError that names it.
 func (d *Database) Collection(name string, opts ...options.Lister[options.CollectionOptions]) *Collection {
@@ -72,19 +73,16 @@ func (d *Database) Collection(name string, opts ...options.Lister[options.Collec
 	case o.BSONOptions != nil:
 		refuse("BSONOptions", "they are one set for the whole app; set them in Config.ClientOptions")
 	case o.ReadPreference != nil:
-		c.from, c.err = fromOption("CollectionOptions.ReadPreference", o.ReadPreference)
+		c.err = c.prefer("CollectionOptions.ReadPreference", o.ReadPreference)
 	}
 	return c
 }
 
-// fromOption says what an option's read preference means here.
-func fromOption(field string, rp *readpref.ReadPref) (messages.From, error) {
-	from, err := fromReadPreference(rp)
-	var config *ConfigError
-	if errors.As(err, &config) {
-		return 0, &messages.InvalidError{Field: field, Err: errors.New(config.Reason)}
-	}
-	return from, err
+// prefer takes an option's read preference.
+func (s *scope) prefer(field string, rp *readpref.ReadPref) error {
+	p, err := handlePreference(field, rp)
+	s.from, s.tags = p.from, p.tags
+	return err
 }
 
 // RunCommand sends a command that only reads, such as collStats or dbStats, to one
@@ -99,7 +97,7 @@ func (d *Database) RunCommand(ctx context.Context, cmd any, opts ...options.List
 	s := d.scope
 	o, err := resolve(opts)
 	if err == nil && o.ReadPreference != nil {
-		s.from, err = fromOption("RunCmdOptions.ReadPreference", o.ReadPreference)
+		err = s.prefer("RunCmdOptions.ReadPreference", o.ReadPreference)
 	}
 	if err != nil {
 		return d.app.codec.single(nil, err)
@@ -126,7 +124,7 @@ func (d *Database) RunWriteCommand(ctx context.Context, cmd any) *mongo.SingleRe
 
 // asking makes a read of this scope.
 func (s *scope) asking(collection string, op messages.ReadOperation) *messages.Read {
-	return &messages.Read{Database: s.db, Collection: collection, Operation: op, From: s.from, After: s.session.Token()}
+	return &messages.Read{Database: s.db, Collection: collection, Operation: op, From: s.from, Tags: s.tags, After: s.session.Token()}
 }
 
 // read asks the router. The reply is nil when nothing was asked.

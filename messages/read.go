@@ -1,6 +1,7 @@
 package messages
 
 import (
+	"maps"
 	"time"
 
 	"go.mongodb.org/mongo-driver/v2/bson"
@@ -17,6 +18,10 @@ type Read struct {
 	Operation ReadOperation
 	// From says which members may answer. Defaults to the app's setting.
 	From From
+	// Tags narrows From to the members that have the tags of the first of these sets which
+	// any live one has, as MongoDB's tag sets do. The primary is narrowed with FromAll only.
+	// Defaults to the app's setting.
+	Tags []TagSet
 	// After makes the read wait until its member has seen what the token
 	// stands for. The zero Token waits for nothing.
 	After Token
@@ -196,6 +201,22 @@ func (f From) String() string {
 		return "primaryPreferred"
 	}
 	return "invalid"
+}
+
+// TagSet names members by their tags in the set's configuration: those that have all
+// of these, and perhaps more. The empty one names every member.
+type TagSet map[string]string
+
+// CloneTags copies tag sets, so that the game may go on using its own.
+func CloneTags(sets []TagSet) []TagSet {
+	if sets == nil {
+		return nil
+	}
+	c := make([]TagSet, len(sets))
+	for i, set := range sets {
+		c[i] = maps.Clone(set)
+	}
+	return c
 }
 
 // Token stands for a point in the replica set's history: what a reply has seen

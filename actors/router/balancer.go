@@ -85,13 +85,13 @@ type Balancer struct {
 // target is one live host. Its fields are the Balancer's, under its lock.
 type target struct {
 	request.Target
-	name    string
-	inc     uint64
-	primary bool
-	since   time.Time // when it joined
-	ramped  bool      // its slow start is over
-	share   float64   // recent picks, decaying
-	turns   uint64    // picks ever, for RoundRobin
+	name string
+	inc  uint64
+	request.Member
+	since  time.Time // when it joined
+	ramped bool      // its slow start is over
+	share  float64   // recent picks, decaying
+	turns  uint64    // picks ever, for RoundRobin
 }
 
 // NewBalancer returns a Balancer without hosts. A slowStart of zero gives a
@@ -100,19 +100,20 @@ func NewBalancer(policy Policy, slowStart time.Duration, seed uint64) *Balancer 
 	return &Balancer{policy: policy, slowStart: slowStart, seen: map[string]bool{}, rng: rand.New(rand.NewPCG(seed, seed^0x9e3779b97f4a7c15))}
 }
 
-// Join makes a host live, or changes its role when it is live already. Hosts that
+// Join makes a host live, or changes what it is when it is live already. Hosts that
 // join together with the first one of all start with their full share: they are
 // equally new. So does one that joins none: there is nobody to leave its share to.
-func (b *Balancer) Join(host request.Target, primary bool, now time.Time) {
+func (b *Balancer) Join(host request.Target, as request.Member, now time.Time) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	b.forget(host.Incarnation())
 	i, live := slices.BinarySearchFunc(b.hosts, host.Host(), func(t *target, name string) int { return strings.Compare(t.name, name) })
 	if live && b.hosts[i].inc == host.Incarnation() {
-		if t := b.hosts[i]; t.primary != primary {
-			t.primary = primary
+		t := b.hosts[i]
+		if t.Primary != as.Primary {
 			b.level(t) // A primary that steps down has served no reads of late.
 		}
+		t.Member = as
 		return
 	}
 	if b.first.IsZero() {
@@ -121,7 +122,7 @@ func (b *Balancer) Join(host request.Target, primary bool, now time.Time) {
 	fresh := !b.seen[host.Host()]
 	b.seen[host.Host()] = true
 	t := &target{
-		Target: host, name: host.Host(), inc: host.Incarnation(), primary: primary,
+		Target: host, name: host.Host(), inc: host.Incarnation(), Member: as,
 		since: now, ramped: b.slowStart <= 0 || len(b.hosts) == 0 || fresh && now.Sub(b.first) < b.slowStart,
 	}
 	b.level(t)
@@ -176,18 +177,31 @@ func (b *Balancer) forget(inc uint64) {
 	b.ejected = slices.DeleteFunc(b.ejected, func(i uint64) bool { return i == inc })
 }
 
-// Counts returns how many live hosts are primaries and how many are not.
-func (b *Balancer) Counts() (primaries, secondaries int) {
+// Counts returns how many live hosts are primaries and how many are not, of those that
+// have the tags of any of the sets.
+func (b *Balancer) Counts(tags []messages.TagSet) (primaries, secondaries int) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	for _, t := range b.hosts {
-		if t.primary {
+		switch {
+		case len(tags) > 0 && !slices.ContainsFunc(tags, t.has):
+		case t.Primary:
 			primaries++
-		} else {
+		default:
 			secondaries++
 		}
 	}
 	return primaries, secondaries
+}
+
+// has reports whether the member has all of these tags.
+func (t *target) has(tags messages.TagSet) bool {
+	for k, v := range tags {
+		if own, ok := t.Tags[k]; !ok || own != v {
+			return false
+		}
+	}
+	return true
 }
 
 // Live reports whether an incarnation is live.
@@ -209,71 +223,102 @@ func (b *Balancer) Find(host string, inc uint64) request.Target {
 	return nil
 }
 
-// Pick chooses a host for a read from the given members, no incarnation of those
-// already tried. It returns nil when there is none. Fallback says that FromSecondaries is
+// Want is what a read asks of its host.
+type Want struct {
+	Class command.Class
+	From  messages.From
+	Tags  []messages.TagSet
+	// Tried are incarnations that it must not be sent to.
+	Tried []uint64
+}
+
+// Pick chooses a host for a read. It returns nil when there is none. Fallback says that FromSecondaries is
 // served by the primary (or FromPrimaryPreferred by a secondary) for want of another; with
 // allowPrimary false FromSecondaries never is. Another says that there is at least
 // one more host for this read, should this one fail.
-func (b *Balancer) Pick(class command.Class, from messages.From, allowPrimary bool, tried []uint64, now time.Time) (host request.Target, fallback, another bool) {
+func (b *Balancer) Pick(w *Want, allowPrimary bool, now time.Time) (host request.Target, fallback, another bool) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	b.decay(now)
-	first, second := order(from, allowPrimary)
-	t, n := b.choose(class, first, tried, now)
+	first, second := order(w.From, allowPrimary)
+	t, n := b.choose(w, first, now)
 	if t != nil {
-		if n == 1 && second != nil {
-			_, n = b.candidates(second, tried)
-			n++
+		if n == 1 && second != nobody {
+			n += b.candidates(w, second)
 		}
 		return t.Target, false, n > 1
 	}
-	if second != nil {
-		if t, n = b.choose(class, second, tried, now); t != nil {
-			return t.Target, true, n > 1
-		}
+	if t, n = b.choose(w, second, now); t != nil {
+		return t.Target, true, n > 1
 	}
 	return nil, false, false
 }
 
-func isPrimary(t *target) bool   { return t.primary }
-func isSecondary(t *target) bool { return !t.primary }
-func isAny(*target) bool         { return true }
-func isNone(*target) bool        { return false }
+// roles are the members that a read may go to.
+type roles uint8
+
+const (
+	nobody roles = iota
+	primaries
+	secondaries
+	everybody
+)
 
 // order says which hosts serve a read, and which when there is none of those.
-func order(from messages.From, allowPrimary bool) (first, second func(*target) bool) {
+func order(from messages.From, allowPrimary bool) (first, second roles) {
 	switch from {
 	case messages.FromDefault, messages.FromSecondaries:
 		if allowPrimary {
-			return isSecondary, isPrimary
+			return secondaries, primaries
 		}
-		return isSecondary, nil
+		return secondaries, nobody
 	case messages.FromSecondariesOnly:
-		return isSecondary, nil
+		return secondaries, nobody
 	case messages.FromAll:
-		return isAny, nil
+		return everybody, nobody
 	case messages.FromPrimary:
-		return isPrimary, nil
+		return primaries, nobody
 	case messages.FromPrimaryPreferred:
-		return isPrimary, isSecondary
+		return primaries, secondaries
 	}
-	return isNone, nil
+	return nobody, nobody
 }
 
-// candidates lists the live hosts that may serve. b.mu must be held.
-func (b *Balancer) candidates(may func(*target) bool, tried []uint64) ([]*target, int) {
+func (r roles) include(t *target) bool {
+	return r == everybody || r == primaries && t.Primary || r == secondaries && !t.Primary
+}
+
+// candidates lists the live hosts that may serve, and returns their number: with tag sets,
+// those of the first set that any of them has. b.mu must be held.
+func (b *Balancer) candidates(w *Want, among roles) int {
+	if len(w.Tags) == 0 || among == primaries {
+		return b.list(w, among, nil)
+	}
+	for _, tags := range w.Tags {
+		if n := b.list(w, among, tags); n > 0 {
+			return n
+		}
+	}
+	return 0
+}
+
+// list is candidates for one tag set. b.mu must be held.
+func (b *Balancer) list(w *Want, among roles, tags messages.TagSet) int {
 	b.scratch = b.scratch[:0]
 	for _, t := range b.hosts {
-		if may(t) && !slices.Contains(tried, t.inc) {
+		if among.include(t) && t.has(tags) && !slices.Contains(w.Tried, t.inc) {
 			b.scratch = append(b.scratch, t)
 		}
 	}
-	return b.scratch, len(b.scratch)
+	return len(b.scratch)
 }
 
 // choose picks among the n live hosts that may serve; nil when there is none. b.mu must be held.
-func (b *Balancer) choose(class command.Class, may func(*target) bool, tried []uint64, now time.Time) (t *target, n int) {
-	_, n = b.candidates(may, tried)
+func (b *Balancer) choose(w *Want, among roles, now time.Time) (t *target, n int) {
+	if among == nobody {
+		return nil, 0
+	}
+	n = b.candidates(w, among)
 	for {
 		c := b.scratch
 		if len(c) == 0 {
@@ -281,7 +326,7 @@ func (b *Balancer) choose(class command.Class, may func(*target) bool, tried []u
 		}
 		t := c[0]
 		if len(c) > 1 {
-			t = b.prefer(class, c, now)
+			t = b.prefer(w.Class, c, now)
 		}
 		t.share++
 		t.turns++

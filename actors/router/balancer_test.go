@@ -2,7 +2,10 @@ package router
 
 import (
 	"fmt"
+	"maps"
 	"math"
+	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -30,7 +33,7 @@ func (f *fake) Offer(*request.Read, bool) (func(), error) {
 
 // pick is Pick with the host's name, "" for none.
 func pick(b *Balancer, from messages.From, allowPrimary bool, tried []uint64, now time.Time) (string, bool) {
-	h, fallback, _ := b.Pick(command.Point, from, allowPrimary, tried, now)
+	h, fallback, _ := b.Pick(&Want{From: from, Tried: tried}, allowPrimary, now)
 	if h == nil {
 		return "", fallback
 	}
@@ -45,7 +48,7 @@ func set(t testing.TB, policy Policy, n int) (*Balancer, map[string]*fake) {
 	loads := map[string]*fake{}
 	join := func(name string, primary bool) {
 		loads[name] = &fake{name: name, inc: uint64(len(loads) + 1)}
-		b.Join(loads[name], primary, epoch.Add(-time.Minute))
+		b.Join(loads[name], request.Member{Primary: primary}, epoch.Add(-time.Minute))
 	}
 	join("p", true)
 	for i := range n {
@@ -189,7 +192,7 @@ func TestAReturningHostTakesItsShareGraduallyAndNoMoreThanThat(t *testing.T) {
 		run(3000, 100*time.Microsecond)
 		b.Leave(loads["s1"])
 		run(3000, 100*time.Microsecond)
-		b.Join(loads["s1"], false, now)
+		b.Join(loads["s1"], request.Member{Primary: false}, now)
 		if share := run(300, 100*time.Microsecond); share > 0.15 {
 			t.Errorf("%v: share %.2f in the first 30 ms back, want a little", policy, share)
 		}
@@ -208,8 +211,8 @@ func TestAPrimaryThatStepsDownTakesNoMoreThanItsShare(t *testing.T) {
 			now = now.Add(time.Millisecond)
 			pick(b, messages.FromSecondaries, true, nil, now)
 		}
-		b.Join(hosts["p"], false, now)
-		b.Join(hosts["s0"], true, now)
+		b.Join(hosts["p"], request.Member{Primary: false}, now)
+		b.Join(hosts["s0"], request.Member{Primary: true}, now)
 		counts := map[string]int{}
 		for range 300 {
 			now = now.Add(time.Millisecond)
@@ -224,10 +227,10 @@ func TestAPrimaryThatStepsDownTakesNoMoreThanItsShare(t *testing.T) {
 
 func TestHostsThatJoinAtTheStartAreNotSlowStarted(t *testing.T) {
 	b := NewBalancer(Adaptive, time.Second, 1)
-	b.Join(&fake{name: "s0", inc: 1}, false, epoch)
-	b.Join(&fake{name: "s1", inc: 2}, false, epoch.Add(5*time.Millisecond))
-	b.Join(&fake{name: "s1", inc: 4}, false, epoch.Add(10*time.Millisecond)) // back already
-	b.Join(&fake{name: "s2", inc: 3}, false, epoch.Add(time.Minute))
+	b.Join(&fake{name: "s0", inc: 1}, request.Member{Primary: false}, epoch)
+	b.Join(&fake{name: "s1", inc: 2}, request.Member{Primary: false}, epoch.Add(5*time.Millisecond))
+	b.Join(&fake{name: "s1", inc: 4}, request.Member{Primary: false}, epoch.Add(10*time.Millisecond)) // back already
+	b.Join(&fake{name: "s2", inc: 3}, request.Member{Primary: false}, epoch.Add(time.Minute))
 	for i, want := range []bool{true, false, false} {
 		if b.hosts[i].ramped != want {
 			t.Errorf("s%d has its full share at once: %v, want %v", i, b.hosts[i].ramped, want)
@@ -262,7 +265,7 @@ func TestAnEjectedHostComesBackWithJoinAndCountsNoMoreWhenItLeaves(t *testing.T)
 	if !b.Eject(hosts["s1"]) {
 		t.Fatal("a host that is gone still counts as ejected")
 	}
-	b.Join(hosts["s1"], false, epoch)
+	b.Join(hosts["s1"], request.Member{Primary: false}, epoch)
 	if !b.Live(hosts["s1"].inc) {
 		t.Fatal("s1 is not back")
 	}
@@ -271,7 +274,7 @@ func TestAnEjectedHostComesBackWithJoinAndCountsNoMoreWhenItLeaves(t *testing.T)
 func TestALateLeaveOfAnEarlierIncarnationDoesNotTakeTheHostOut(t *testing.T) {
 	b, hosts := set(t, Adaptive, 2)
 	again := &fake{name: "s0", inc: 99}
-	b.Join(again, false, epoch)
+	b.Join(again, request.Member{Primary: false}, epoch)
 	if b.Leave(hosts["s0"]) || !b.Live(99) {
 		t.Error("the new incarnation is out")
 	}
@@ -280,7 +283,7 @@ func TestALateLeaveOfAnEarlierIncarnationDoesNotTakeTheHostOut(t *testing.T) {
 func TestAPickAllocatesNothing(t *testing.T) {
 	for _, policy := range []Policy{Adaptive, RoundRobin, LeastPending, Random} {
 		b, _ := set(t, policy, 3)
-		if n := testing.AllocsPerRun(1000, func() { b.Pick(command.Point, messages.FromSecondaries, true, nil, epoch) }); n != 0 {
+		if n := testing.AllocsPerRun(1000, func() { b.Pick(&Want{From: messages.FromSecondaries}, true, epoch) }); n != 0 {
 			t.Errorf("%v: %v allocations", policy, n)
 		}
 	}
@@ -294,8 +297,72 @@ func BenchmarkPick(b *testing.B) {
 			now := epoch
 			for b.Loop() {
 				now = now.Add(time.Microsecond)
-				bal.Pick(command.Point, messages.FromSecondaries, true, nil, now)
+				bal.Pick(&Want{From: messages.FromSecondaries}, true, now)
 			}
 		})
+	}
+}
+
+func TestReadsGoWhereTheirTagsAre(t *testing.T) {
+	b := NewBalancer(Random, 0, 1)
+	for i, h := range []struct {
+		name    string
+		primary bool
+		tags    map[string]string
+	}{
+		{"p", true, map[string]string{"dc": "west"}},
+		{"east", false, map[string]string{"dc": "east", "disk": "ssd"}},
+		{"west", false, map[string]string{"dc": "west"}},
+		{"plain", false, nil},
+	} {
+		b.Join(&fake{name: h.name, inc: uint64(i + 1)}, request.Member{Primary: h.primary, Tags: h.tags}, epoch)
+	}
+	east, west, ssd, north := messages.TagSet{"dc": "east"}, messages.TagSet{"dc": "west"}, messages.TagSet{"disk": "ssd", "dc": "east"}, messages.TagSet{"dc": "north"}
+	for _, c := range []struct {
+		from  messages.From
+		tags  []messages.TagSet
+		tried []uint64
+		want  string // names of all that are picked, in the order of the alphabet
+	}{
+		{messages.FromSecondaries, nil, nil, "east plain west"},
+		{messages.FromSecondaries, []messages.TagSet{{}}, nil, "east plain west"},
+		{messages.FromSecondaries, []messages.TagSet{east}, nil, "east"},
+		{messages.FromSecondaries, []messages.TagSet{ssd}, nil, "east"},
+		{messages.FromSecondaries, []messages.TagSet{north, west}, nil, "west"},
+		{messages.FromSecondaries, []messages.TagSet{east, {}}, []uint64{2}, "plain west"}, // the first set's only member has had it
+		{messages.FromSecondaries, []messages.TagSet{north}, nil, "p"},                     // the primary needs none
+		{messages.FromSecondariesOnly, []messages.TagSet{north}, nil, ""},
+		{messages.FromAll, []messages.TagSet{west}, nil, "p west"},
+		{messages.FromAll, []messages.TagSet{north}, nil, ""},
+		{messages.FromPrimary, []messages.TagSet{east}, nil, "p"},
+		{messages.FromPrimaryPreferred, []messages.TagSet{east}, nil, "p"},
+		{messages.FromPrimaryPreferred, []messages.TagSet{east}, []uint64{1}, "east"},
+	} {
+		seen := map[string]bool{}
+		for range 200 {
+			if h, _, _ := b.Pick(&Want{From: c.from, Tags: c.tags, Tried: c.tried}, true, epoch); h != nil {
+				seen[h.Host()] = true
+			}
+		}
+		if got := strings.Join(slices.Sorted(maps.Keys(seen)), " "); got != c.want {
+			t.Errorf("%v with %v after %v: picked %q, want %q", c.from, c.tags, c.tried, got, c.want)
+		}
+	}
+	if primaries, secondaries := b.Counts([]messages.TagSet{west, ssd}); primaries != 1 || secondaries != 2 {
+		t.Errorf("%d primaries and %d secondaries have the tags of one of them", primaries, secondaries)
+	}
+}
+
+func TestTagsThatChangeCountFromThenOn(t *testing.T) {
+	b := NewBalancer(RoundRobin, 0, 1)
+	h := &fake{name: "a", inc: 1}
+	b.Join(h, request.Member{}, epoch)
+	w := &Want{From: messages.FromSecondaries, Tags: []messages.TagSet{{"dc": "east"}}}
+	if got, _, _ := b.Pick(w, false, epoch); got != nil {
+		t.Fatal("it was picked without the tags")
+	}
+	b.Join(h, request.Member{Tags: map[string]string{"dc": "east"}}, epoch)
+	if got, _, _ := b.Pick(w, false, epoch); got == nil {
+		t.Fatal("it was not picked with the tags")
 	}
 }

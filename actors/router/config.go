@@ -40,6 +40,8 @@ type Config struct {
 	// From is which members answer a read that does not say. Defaults to
 	// messages.FromSecondaries.
 	From messages.From
+	// Tags are the tag sets of a read that has none. Optional.
+	Tags []messages.TagSet
 	// NoPrimaryFallback keeps reads from FromSecondaries off the primary even while no
 	// secondary is live.
 	NoPrimaryFallback bool

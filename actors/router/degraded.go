@@ -42,26 +42,39 @@ func (d *degraded) review() {
 
 // assess names what is wrong. The app's own setting of where to read from decides.
 func (d *degraded) assess() string {
-	primaries, secondaries := d.router.balancer.Counts()
 	cfg := d.router.cfg
+	primaries, secondaries := d.router.balancer.Counts(nil)
 	if primaries+secondaries == 0 {
 		return "no host is live: reads wait"
+	}
+	tagged := ""
+	if len(cfg.Tags) > 0 {
+		tagged = " that has the tags"
+		var all int
+		all, secondaries = d.router.balancer.Counts(cfg.Tags)
+		if cfg.From == messages.FromAll && all+secondaries == 0 {
+			return "no host" + tagged + " is live: reads wait"
+		}
 	}
 	switch cfg.From {
 	case messages.FromSecondaries, messages.FromSecondariesOnly:
 		switch {
 		case secondaries > 0:
-		case cfg.From == messages.FromSecondariesOnly || cfg.NoPrimaryFallback:
-			return "no secondary is live: reads wait"
+		case cfg.From == messages.FromSecondariesOnly || cfg.NoPrimaryFallback || primaries == 0:
+			return "no secondary" + tagged + " is live: reads wait"
 		default:
-			return "no secondary is live: reads go to the primary"
+			return "no secondary" + tagged + " is live: reads go to the primary"
 		}
 	case messages.FromPrimary:
 		if primaries == 0 {
 			return "no primary is live: reads wait"
 		}
 	case messages.FromPrimaryPreferred:
-		if primaries == 0 {
+		switch {
+		case primaries > 0:
+		case secondaries == 0:
+			return "no primary is live, and no secondary" + tagged + ": reads wait"
+		default:
 			return "no primary is live: reads go to secondaries"
 		}
 	}

@@ -64,10 +64,10 @@ func fail(read *request.Read, err error) {
 // place offers a read to one host after the other until one takes it. Full is the
 // refusal of a host that has no room.
 func (r *Router) place(read *request.Read, inline bool) (run func(), placed bool, full error) {
-	tried := read.Tried
+	w := Want{Class: read.Cmd.Class, From: read.From, Tags: read.Tags, Tried: read.Tried}
 	for {
 		now := time.Now()
-		host, _, another := r.balancer.Pick(read.Cmd.Class, read.From, !r.cfg.NoPrimaryFallback, tried, now)
+		host, _, another := r.balancer.Pick(&w, !r.cfg.NoPrimaryFallback, now)
 		if host == nil {
 			return nil, false, full
 		}
@@ -85,7 +85,7 @@ func (r *Router) place(read *request.Read, inline bool) (run func(), placed bool
 		}
 		host.Load().Cancel()
 		// Full, or gone a moment ago. read.Tried is not extended: it was never sent there.
-		tried = append(tried[:len(tried):len(tried)], host.Incarnation())
+		w.Tried = append(w.Tried[:len(w.Tried):len(w.Tried)], host.Incarnation())
 		if errors.Is(err, messages.ErrOverloaded) {
 			full = err
 		}

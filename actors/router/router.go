@@ -222,6 +222,9 @@ func (r *Router) accept(m *messages.Read, deliver func(*messages.ReadReply)) (*r
 	if read.From == messages.FromDefault {
 		read.From = r.cfg.From
 	}
+	if read.Tags == nil {
+		read.Tags = r.cfg.Tags
+	}
 	r.counts.reads.Add(1)
 	r.budget.earn()
 	read.OnDeadline(func() { read.Fail(r.overdue(read)) })
@@ -248,9 +251,9 @@ func (r *Router) encode(m *messages.Read) (cmd *command.Read, err error) {
 	return r.cfg.Encoder.Read(m)
 }
 
-// Join makes a host live, or tells its new role.
-func (r *Router) Join(host request.Target, primary bool) {
-	r.balancer.Join(host, primary, time.Now())
+// Join makes a host live, or tells what it is from now on.
+func (r *Router) Join(host request.Target, as request.Member) {
+	r.balancer.Join(host, as, time.Now())
 	r.unpark()
 	r.degraded.review()
 }

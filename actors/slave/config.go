@@ -39,7 +39,7 @@ type Conn interface {
 
 // Router is what a slave tells about itself. *router.Router is one.
 type Router interface {
-	Join(host request.Target, primary bool)
+	Join(host request.Target, as request.Member)
 	Leave(host request.Target)
 	Eject(host request.Target) bool
 	Unserved(*request.Read)
@@ -56,6 +56,10 @@ type Config struct {
 	Router Router
 	// Claims is shared by all hosts of an app.
 	Claims *Claims
+	// MaxLag keeps reads off the host while it is further behind the primary; 0 for no limit.
+	// Clock, which is required with it, is shared by all hosts of an app.
+	MaxLag time.Duration
+	Clock  *Clock
 	// Order is the host's place in the configured list: of two names for one server the
 	// first one stays.
 	Order int
@@ -93,6 +97,9 @@ type Config struct {
 func (c Config) withDefaults() (Config, error) {
 	if c.Open == nil || c.Router == nil || c.Claims == nil {
 		return c, errors.New("slave: Config.Open, Router and Claims are required")
+	}
+	if c.MaxLag != 0 && (c.Clock == nil || c.MaxLag < MinMaxLag) {
+		return c, fmt.Errorf("slave: Config.MaxLag is %v; it needs a Clock, and must be %v or more", c.MaxLag, MinMaxLag)
 	}
 	for _, f := range []struct {
 		name  string

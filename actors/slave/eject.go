@@ -69,11 +69,5 @@ func (i *incarnation) onProbed(err error) {
 		i.after(i.probeWait/2 + rand.N(i.probeWait/2+1))
 		return
 	}
-	h := i.h
-	out, role := time.Since(i.since), h.view.Load().role
-	i.enter(Live, role, "")
-	i.probe = nil
-	i.svc.reopen()
-	h.emit(messages.HostRestored{Header: h.header(), After: out})
-	h.cfg.Router.Join(i.svc, role != messages.RoleSecondary)
+	i.restore()
 }

@@ -385,9 +385,9 @@ func newFakeRouter() *fakeRouter {
 	return &fakeRouter{live: map[string]request.Target{}, primary: map[string]bool{}}
 }
 
-func (r *fakeRouter) Join(host request.Target, primary bool) {
+func (r *fakeRouter) Join(host request.Target, as request.Member) {
 	r.mu.Lock()
-	r.live[host.Host()], r.primary[host.Host()] = host, primary
+	r.live[host.Host()], r.primary[host.Host()] = host, as.Primary
 	onJoin := r.onJoin
 	r.mu.Unlock()
 	if onJoin != nil {

@@ -1,18 +1,27 @@
 package slave
 
 import (
+	"maps"
+
 	"github.com/evenkeel/evenkeel/internal/mongoconn"
+	"github.com/evenkeel/evenkeel/internal/request"
 	"github.com/evenkeel/evenkeel/messages"
 )
 
 // onHello follows what the right server says of itself.
 func (i *incarnation) onHello(hello mongoconn.Hello) {
+	before := i.hello
 	i.hello = hello
 	if owner := i.h.cfg.Claims.claim(hello.ProcessID, i.h); owner != "" {
 		i.duplicate(owner)
 		return
 	}
-	if reason := cannotServe(hello.Kind); reason != "" {
+	i.noteLag()
+	reason := cannotServe(hello.Kind)
+	if reason == "" {
+		reason = i.farBehind()
+	}
+	if reason != "" {
 		i.standby(reason)
 		return
 	}
@@ -24,20 +33,28 @@ func (i *incarnation) onHello(hello mongoconn.Hello) {
 			i.check()
 		}
 	case Live, Ejected:
-		i.follow(roleOf(hello.Kind))
+		i.follow(before)
+		i.onLag()
 	}
 }
 
-// follow takes note of another role of a server that goes on serving.
-func (i *incarnation) follow(role messages.Role) {
-	old := i.h.view.Load()
-	if old.role == role {
+// member is what the host is in its set, by its latest hello.
+func (i *incarnation) member() request.Member {
+	return request.Member{Primary: i.hello.Kind != mongoconn.Secondary, Tags: i.hello.Tags}
+}
+
+// follow takes note of another role, or other tags, of a server that goes on serving.
+func (i *incarnation) follow(before mongoconn.Hello) {
+	old, role := i.h.view.Load(), roleOf(i.hello.Kind)
+	if old.role == role && maps.Equal(before.Tags, i.hello.Tags) {
 		return
 	}
-	i.h.emit(messages.RoleChanged{Header: i.h.header(), From: old.role, To: role})
-	i.show(role, old.reason)
+	if old.role != role {
+		i.h.emit(messages.RoleChanged{Header: i.h.header(), From: old.role, To: role})
+		i.show(role, old.reason)
+	}
 	if i.state == Live {
-		i.h.cfg.Router.Join(i.svc, role != messages.RoleSecondary)
+		i.h.cfg.Router.Join(i.svc, i.member())
 	}
 }
 

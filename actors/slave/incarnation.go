@@ -86,7 +86,9 @@ type incarnation struct {
 	svc    *service
 	liveAt time.Time
 
-	quarantine time.Time // in Standby: until when; zero for none
+	quarantine time.Time     // in Standby: until when; zero for none
+	lag        time.Duration // behind the primary, by the latest hello
+	behind     bool          // Ejected for its lag: no probe is under way
 	probe      *command.Read
 	probeWait  time.Duration
 }
@@ -278,7 +280,7 @@ func (i *incarnation) live() {
 	h.live.Store(i.svc)
 	h.emit(messages.HostLive{Header: h.header(), Role: role, Down: down, Attempts: h.outage.attempts})
 	h.outage, h.served = outage{}, true
-	h.cfg.Router.Join(i.svc, role != messages.RoleSecondary)
+	h.cfg.Router.Join(i.svc, i.member())
 }
 
 // retire takes the host out of the reads, if it was in.
@@ -303,6 +305,8 @@ func (i *incarnation) disconnect() {
 	i.retire()
 	i.unwait()
 	i.h.cfg.Claims.release(i.h)
+	i.forgetLag()
+	i.lag, i.behind = 0, false
 	if i.conn != nil {
 		i.conn.Close()
 		i.conn = nil

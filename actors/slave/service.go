@@ -124,9 +124,7 @@ func (s *service) close() {
 	s.cancel()
 	s.health.stop()
 	s.cursors.close()
-	for _, r := range waiting {
-		s.host.cfg.Router.Unserved(r)
-	}
+	s.giveBack(waiting)
 }
 
 // stop ends the acceptance of reads. It returns those that wait, and the attempts
@@ -152,6 +150,7 @@ func (s *service) stop() (waiting []*request.Read, sent []*attempt) {
 // with.
 func (s *service) evacuate() (moved int, probe *command.Read) {
 	waiting, sent := s.stop()
+	moved = s.giveBack(waiting)
 	for _, a := range sent {
 		if !s.claim(a) {
 			continue // It has come back just now.
@@ -167,13 +166,26 @@ func (s *service) evacuate() (moved int, probe *command.Read) {
 			}
 		}
 	}
+	return moved, probe
+}
+
+// pause takes the service out and leaves what is on the wire there. It returns how many
+// reads that waited went to other hosts.
+func (s *service) pause() (moved int) {
+	waiting, _ := s.stop()
+	return s.giveBack(waiting)
+}
+
+// giveBack returns reads that were never sent to the router, and how many they were that
+// somebody still waits for.
+func (s *service) giveBack(waiting []*request.Read) (moved int) {
 	for _, r := range waiting {
 		if !r.Done() {
 			moved++
 		}
 		s.host.cfg.Router.Unserved(r)
 	}
-	return moved, probe
+	return moved
 }
 
 // reopen lets an ejected service serve again.

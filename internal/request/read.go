@@ -23,13 +23,22 @@ type Target interface {
 	Offer(r *Read, inline bool) (run func(), err error)
 }
 
+// Member is what a live host is in its set.
+type Member struct {
+	// Primary says that it takes the reads for the primary; a standalone does.
+	Primary bool
+	// Tags are the member's own; they must not be changed.
+	Tags map[string]string
+}
+
 // Read is an admitted read.
 type Read struct {
 	once[*messages.ReadReply]
 	Cmd      *command.Read
 	From     messages.From
 	After    messages.Token
-	Alone    bool // it shares no round trip with other reads
+	Tags     []messages.TagSet // nil for any member
+	Alone    bool              // it shares no round trip with other reads
 	Asked    time.Time
 	Deadline time.Time
 
@@ -50,7 +59,7 @@ type Read struct {
 // NewRead makes a read that is answered through deliver exactly once. Release is
 // called just before, to return the admission.
 func NewRead(m *messages.Read, cmd *command.Read, now, deadline time.Time, release func(), deliver func(*messages.ReadReply)) *Read {
-	r := &Read{Cmd: cmd, From: m.From, After: m.After, Alone: m.NoBatch, Asked: now, Deadline: deadline, correlation: m.Correlation}
+	r := &Read{Cmd: cmd, From: m.From, After: m.After, Tags: messages.CloneTags(m.Tags), Alone: m.NoBatch, Asked: now, Deadline: deadline, correlation: m.Correlation}
 	r.deliver, r.release = deliver, release
 	return r
 }
