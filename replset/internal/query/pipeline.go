@@ -56,8 +56,11 @@ func CompilePipeline(stages []bson.Raw) (*Pipeline, error) {
 // those unknown to it; but for change streams, which every client knows: these it refuses
 // as the server does where it has none.
 func UnsupportedStage(name string) error {
-	if name == "$changeStream" {
+	switch name {
+	case "$changeStream":
 		return refuse(40573, "The $changeStream stage is only supported on replica sets")
+	case "$collStats": // The server's own business; package server has it where it may stand.
+		return refuse(40602, "$collStats is only valid as the first stage in a pipeline.")
 	}
 	return refuse(unrecognizedPipelineStage, "Unrecognized pipeline stage name: '%s'", name)
 }

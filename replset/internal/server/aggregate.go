@@ -58,6 +58,7 @@ func runAggregate(c *conn, r *request) error {
 	if err != nil {
 		return err
 	}
+	about := takeStage(&stages, "$collStats")
 	pipeline, err := query.CompilePipeline(stages)
 	if err != nil {
 		return err
@@ -66,6 +67,14 @@ func runAggregate(c *conn, r *request) error {
 	err = c.s.node.View(r.readLevel, func(s repl.Snapshot) error {
 		coll := s.Collection(r.db, name)
 		if err := h.check(r.db, name, coll); err != nil {
+			return err
+		}
+		if about != nil {
+			doc, err := c.collStatsStage(s, r.db, name, *about)
+			if err != nil {
+				return err
+			}
+			res.docs, err = pipeline.Run(once(doc))
 			return err
 		}
 		// The leading $match, if any, finds by _id; it is run once more with the rest.
@@ -86,6 +95,30 @@ func runAggregate(c *conn, r *request) error {
 	}
 	res.openEnd = true
 	return c.appendCursor(r, name, res, size, false, false)
+}
+
+// takeStage takes a pipeline's leading stage away if it has that name, and returns
+// what it says; else nil.
+func takeStage(stages *[]bson.Raw, name string) *bson.RawValue {
+	if len(*stages) == 0 {
+		return nil
+	}
+	s := scan((*stages)[0])
+	f, ok := s.next()
+	if _, second := s.next(); !ok || second || string(f.key) != name {
+		return nil
+	}
+	*stages = (*stages)[1:]
+	return &f.value
+}
+
+// once gives a single document.
+func once(doc bson.Raw) func() (bson.Raw, bool) {
+	given := false
+	return func() (bson.Raw, bool) {
+		defer func() { given = true }()
+		return doc, !given
+	}
 }
 
 // pipeline reads the stages of an aggregation.

@@ -60,7 +60,7 @@ var (
 func init() {
 	for _, group := range [][]*command{
 		helloCommands, authCommands, readCommands, cursorCommands, writeCommands,
-		catalogCommands, indexCommands, sessionCommands, replicationCommands, adminCommands,
+		catalogCommands, indexCommands, sessionCommands, replicationCommands, adminCommands, statsCommands,
 	} {
 		for _, cmd := range group {
 			cmd.index = len(commandList)
