@@ -213,10 +213,40 @@ func TestOneConfigIsAgreedOnBeforeTheNext(t *testing.T) {
 		for range 2 {
 			c.wantCode(<-done, codeInterruptedStateChange)
 		}
+		// An election gives the majority's config a later term, against which the one
+		// that was left alone with its primary is an older one, whatever its version.
+		c.until("the others have elected one of them", func() bool { return c.leader() > 0 })
 		c.Heal()
 		c.until("a primary that all follow", func() bool { return c.leader() > 0 && c.role(0) == Secondary })
 		if v := c.node(0).Status().SetVersion; v != 1 {
-			t.Errorf("a config that no majority had has survived as %d", v)
+			t.Errorf("a config that no majority had has survived an election as %d", v)
+		}
+	})
+}
+
+// TestAConfigThatNobodyHasOverruledMayStillWin is the other end: like an entry, a
+// config that its primary could not spread is not undone by that alone. Whoever asked for it
+// was told that nobody knows.
+func TestAConfigThatNobodyHasOverruledMayStillWin(t *testing.T) {
+	inCluster(t, 3, func(c *cluster) {
+		for _, i := range []int{1, 2} { // They are in no hurry to elect one of them.
+			p := c.node(i)
+			p.mu.Lock()
+			p.standFrom = time.Now().Add(time.Hour)
+			p.mu.Unlock()
+		}
+		c.Partition([]int32{0})
+		err := c.Reconfigure(c.ctx, func(have []MemberConfig) ([]MemberConfig, error) {
+			return append(have, member(3)), nil
+		})
+		c.wantCode(err, codeInterruptedStateChange)
+		c.Heal()
+		c.until("it leads again", func() bool { return c.leader() == 0 })
+		synctest.Wait()
+		for i := range 3 {
+			if st := c.node(i).Status(); st.SetVersion != 2 || len(st.Hosts) != 4 {
+				t.Errorf("member %d shows %+v", i, st)
+			}
 		}
 	})
 }
