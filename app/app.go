@@ -200,7 +200,7 @@ func (a *App) connect(uri *mongoconn.URI) error {
 		level = base.ReadConcern.Level
 	}
 	cfg := slave.Config{
-		Router: a.router, Claims: a.claims, Clock: slave.NewClock(), MaxLag: a.cfg.MaxLag,
+		Router: a.router, Claims: a.claims, Clock: slave.NewClock(), Paces: slave.NewPaces(), MaxLag: a.cfg.MaxLag,
 		PointWorkers: a.cfg.PointWorkers, OtherWorkers: a.cfg.OtherWorkers, HostQueue: a.cfg.HostQueue, NoBatch: a.cfg.NoBatch,
 		MaxCursors: a.cfg.MaxCursors, HungAfter: a.cfg.HungAfter, CheckTimeout: a.cfg.ConnectTimeout,
 		ReadConcern: level, Emit: a.hub.Publish, Logger: a.cfg.Logger,

@@ -20,6 +20,7 @@ import (
 type attempt struct {
 	reads   []*request.Read
 	cancel  context.CancelFunc
+	prompt  bool // it waits for no cluster time
 	moves   bool // it may be evacuated, and its silence tells of the host's health
 	claimed bool // the service's mu
 }
@@ -68,7 +69,9 @@ func (s *service) serve(reads []*request.Read) {
 	ctx, cancel := context.WithDeadline(s.ctx, deadline)
 	defer cancel()
 	a := &attempt{reads: reads, cancel: cancel}
-	a.moves = first.After.IsZero() && (first.Cmd.Class == command.Point || first.Cmd.Class == command.Range)
+	a.prompt = first.After.IsZero()
+	class := first.Cmd.Class
+	a.moves = a.prompt && (class == command.Point || class == command.Range)
 	a.attach()
 	if !s.begin(a, start) {
 		for _, r := range reads {
@@ -79,12 +82,12 @@ func (s *service) serve(reads []*request.Read) {
 	}
 	err := s.try(ctx, reads, results)
 	end := time.Now()
-	mine := s.settle(a, end, err)
 	// What a read waited for its cluster time says nothing of the host's speed.
 	latency := time.Duration(0)
-	if err == nil && first.After.IsZero() {
+	if err == nil && a.prompt {
 		latency = end.Sub(start)
 	}
+	mine := s.settle(a, end, latency, err)
 	var rest []*request.Read
 	var mode again
 	for i, r := range reads {
@@ -96,7 +99,7 @@ func (s *service) serve(reads []*request.Read) {
 			mode, rest = max(mode, res.again), append(rest, r)
 			continue
 		}
-		s.load.End(first.Cmd.Class, latency, end)
+		s.load.End(class, latency, end)
 		latency = 0 // One round trip is one sample.
 		s.conclude(r, res, mine)
 	}
@@ -168,21 +171,29 @@ func (s *service) begin(a *attempt, now time.Time) bool {
 	}
 	if a.moves {
 		s.flying[a] = true
+		s.latest = a.reads[0].Cmd
 		s.health.sent(now)
 	}
 	return true
 }
 
 // settle gives an attempt's reads to its worker, unless the evacuation has them.
-func (s *service) settle(a *attempt, now time.Time, err error) bool {
+func (s *service) settle(a *attempt, now time.Time, latency time.Duration, err error) bool {
 	s.mu.Lock()
-	defer s.mu.Unlock()
+	slow := ""
 	if a.moves {
 		delete(s.flying, a)
 		s.health.answered(now, err == nil || !unanswered(err))
+		if latency > 0 {
+			slow = s.took(a.reads[0].Cmd.Class, latency, now)
+		}
 	}
 	mine := !a.claimed
 	a.claimed = true
+	s.mu.Unlock()
+	if slow != "" {
+		s.slow(slow)
+	}
 	return mine
 }
 

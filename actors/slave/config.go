@@ -56,6 +56,9 @@ type Config struct {
 	Router Router
 	// Claims is shared by all hosts of an app.
 	Claims *Claims
+	// Paces lets a host be ejected that is much slower than the others, and than usual; it is
+	// shared by all hosts of an app. Optional.
+	Paces *Paces
 	// MaxLag keeps reads off the host while it is further behind the primary; 0 for no limit.
 	// Clock, which is required with it, is shared by all hosts of an app.
 	MaxLag time.Duration

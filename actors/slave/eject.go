@@ -2,6 +2,7 @@ package slave
 
 import (
 	"context"
+	"errors"
 	"math/rand/v2"
 	"time"
 
@@ -10,9 +11,15 @@ import (
 )
 
 const (
-	// probeFirst and probeMax are the waits between probes of an ejected host.
-	probeFirst = 100 * time.Millisecond
-	probeMax   = time.Second
+	// probeFirst and probeMax are the waits between probes of an ejected host. A host
+	// that was ejected before within ejectMemory waits twice as long for its first one as the
+	// time before, ejectMax at most.
+	probeFirst  = 100 * time.Millisecond
+	probeMax    = time.Second
+	ejectMax    = 5 * time.Second
+	ejectMemory = time.Minute
+	// probesSlow is how many probes in a row must be quick enough after slowness.
+	probesSlow = 2
 	// floorEvery is how often it is told that a host cannot be ejected.
 	floorEvery = 10 * time.Second
 )
@@ -20,7 +27,7 @@ const (
 // onHung: reads get no replies.
 func (i *incarnation) onHung(suspect bool) {
 	if !suspect {
-		i.eject("reads get no reply")
+		i.eject("reads get no reply", false)
 	} else if i.wait == 0 {
 		i.suspect()
 	}
@@ -33,12 +40,12 @@ func (i *incarnation) suspect() {
 
 func (i *incarnation) onPinged(err error) {
 	if err != nil {
-		i.eject("a ping got no reply")
+		i.eject("a ping got no reply", false)
 	}
 }
 
 // eject takes a connected host out of the reads and moves what it had to others.
-func (i *incarnation) eject(reason string) {
+func (i *incarnation) eject(reason string, slow bool) {
 	h := i.h
 	if !h.cfg.Router.Eject(i.svc) {
 		if now := time.Now(); now.Sub(h.floorAt) >= floorEvery {
@@ -48,25 +55,64 @@ func (i *incarnation) eject(reason string) {
 		return
 	}
 	i.enter(Ejected, h.view.Load().role, reason)
+	i.slow = slow
 	var moved int
 	moved, i.probe = i.svc.evacuate()
 	h.emit(messages.HostEjected{Header: h.header(), Reason: reason, Evacuated: moved})
-	i.probeWait = probeFirst
-	i.after(i.probeWait)
+	i.probes = 0
+	i.probeWait = h.ejections.next(time.Now())
+	i.after(jittered(i.probeWait))
 }
 
-// runProbe repeats one of the reads that hung: the same path on the server, and
-// the same rights. Its reply is dropped.
+// ejections says how long an ejected host waits for its first probe.
+type ejections struct {
+	n    int
+	last time.Time
+}
+
+func (e *ejections) next(now time.Time) time.Duration {
+	if now.Sub(e.last) > ejectMemory {
+		e.n = 0
+	}
+	wait := ejectMax
+	if e.n < 6 {
+		wait = min(wait, probeFirst<<e.n)
+	}
+	e.n, e.last = e.n+1, now
+	return wait
+}
+
+// jittered is between a half and the whole of it, so that many processes do not probe
+// together.
+func jittered(d time.Duration) time.Duration { return d/2 + rand.N(d/2+1) }
+
+// runProbe repeats one of the reads that were there: the same path on the server, and
+// the same rights. Its reply is dropped. One that is still slow fails.
 func (i *incarnation) runProbe() {
 	svc, cmd := i.svc, i.probe
-	i.ask(i.h.cfg.HungAfter, func(ctx context.Context) error { return svc.probe(ctx, cmd) })
+	i.ask(i.h.cfg.HungAfter, func(ctx context.Context) error {
+		start := time.Now()
+		if err := svc.probe(ctx, cmd); err != nil {
+			return err
+		}
+		if now := time.Now(); cmd != nil && !svc.wellAgain(cmd.Class, now.Sub(start), now) {
+			return errStillSlow
+		}
+		return nil
+	})
 }
 
+var errStillSlow = errors.New("the probe was slow")
+
 func (i *incarnation) onProbed(err error) {
-	if err != nil && unanswered(err) || mongoconn.OtherHostMayServe(err) {
-		i.probeWait = min(2*i.probeWait, probeMax)
-		// Between a half and the whole of it, so that many processes do not probe together.
-		i.after(i.probeWait/2 + rand.N(i.probeWait/2+1))
+	if err != nil && (unanswered(err) || mongoconn.OtherHostMayServe(err) || errors.Is(err, errStillSlow)) {
+		i.probes = 0
+		i.probeWait = max(i.probeWait, min(2*i.probeWait, probeMax))
+		i.after(jittered(i.probeWait))
+		return
+	}
+	if i.probes++; i.slow && i.probes < probesSlow {
+		i.after(jittered(probeFirst))
 		return
 	}
 	i.restore()

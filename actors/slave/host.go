@@ -53,13 +53,14 @@ type Host struct {
 	// The fields below belong to the slave's actor, one incarnation after the
 	// other.
 
-	dials   backoff
-	logins  backoff
-	delay   time.Duration // that the next incarnation waits before it dials
-	outage  outage
-	served  bool        // it has been live
-	wrong   []time.Time // when sockets turned out to be wrong, within quarantineWindow
-	floorAt time.Time   // when the last HostEjected with Floor was emitted
+	dials     backoff
+	logins    backoff
+	delay     time.Duration // that the next incarnation waits before it dials
+	outage    outage
+	served    bool        // it has been live
+	wrong     []time.Time // when sockets turned out to be wrong, within quarantineWindow
+	floorAt   time.Time   // when the last HostEjected with Floor was emitted
+	ejections ejections
 }
 
 // view is what others may see of an incarnation; immutable.

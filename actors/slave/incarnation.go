@@ -37,11 +37,16 @@ type (
 		conn uint64
 		err  error
 	}
-	// hungMsg comes from the service of that number.
+	// hungMsg and slowMsg come from the service of that number.
 	hungMsg struct {
 		internal
 		service uint64
 		suspect bool
+	}
+	slowMsg struct {
+		internal
+		service uint64
+		reason  string
 	}
 	// tickMsg and answerMsg end a wait that the state has begun.
 	tickMsg struct {
@@ -91,6 +96,8 @@ type incarnation struct {
 	behind     bool          // Ejected for its lag: no probe is under way
 	probe      *command.Read
 	probeWait  time.Duration
+	probes     int  // that went well in a row
+	slow       bool // it was ejected as slow
 }
 
 // Receive never blocks.
@@ -123,6 +130,10 @@ func (i *incarnation) Receive(ctx actor.Context) {
 	case hungMsg:
 		if i.state == Live && msg.service == i.svc.inc {
 			i.onHung(msg.suspect)
+		}
+	case slowMsg:
+		if i.state == Live && msg.service == i.svc.inc {
+			i.eject(msg.reason, true)
 		}
 	case tickMsg:
 		if msg.wait == i.wait {
@@ -270,6 +281,8 @@ func (i *incarnation) live() {
 	inc, self := numbers.Add(1), i.self
 	i.svc = newService(h, inc, i.conn, func(suspect bool) {
 		h.send(self, hungMsg{service: inc, suspect: suspect})
+	}, func(reason string) {
+		h.send(self, slowMsg{service: inc, reason: reason})
 	})
 	down := time.Duration(0)
 	if h.served {

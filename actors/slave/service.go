@@ -33,10 +33,15 @@ type service struct {
 	point  lane              // mu
 	other  lane              // mu
 	flying map[*attempt]bool // mu; attempts that may be evacuated
+	paces  [classes]pace     // mu
+	latest *command.Read     // mu; the latest that may be evacuated, to probe with
+	slow   func(reason string)
 }
 
-func newService(h *Host, inc uint64, conn Conn, hung func(suspect bool)) *service {
-	s := &service{host: h, inc: inc, conn: conn, open: true, flying: map[*attempt]bool{}}
+// newService makes a service. When it finds that reads hang, or are slow, it calls those
+// functions, from any goroutine.
+func newService(h *Host, inc uint64, conn Conn, hung func(suspect bool), slow func(reason string)) *service {
+	s := &service{host: h, inc: inc, conn: conn, slow: slow, open: true, flying: map[*attempt]bool{}}
 	s.point.init(h.cfg.PointWorkers)
 	s.other.init(h.cfg.OtherWorkers)
 	s.ctx, s.cancel = context.WithCancel(context.Background())
@@ -133,6 +138,9 @@ func (s *service) stop() (waiting []*request.Read, sent []*attempt) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.open = false
+	if s.host.cfg.Paces != nil {
+		s.host.cfg.Paces.forget(s)
+	}
 	for _, l := range []*lane{&s.point, &s.other} {
 		waiting = append(waiting, l.queue.drain()...)
 	}
@@ -146,11 +154,14 @@ func (s *service) stop() (waiting []*request.Read, sent []*attempt) {
 }
 
 // evacuate takes the service out: what waits and what is on the wire goes to
-// other hosts. It returns how many reads were moved, and one of them to probe the host
-// with.
+// other hosts. It returns how many reads were moved, and one to probe the host with, nil when
+// there was none.
 func (s *service) evacuate() (moved int, probe *command.Read) {
 	waiting, sent := s.stop()
 	moved = s.giveBack(waiting)
+	s.mu.Lock()
+	probe = s.latest
+	s.mu.Unlock()
 	for _, a := range sent {
 		if !s.claim(a) {
 			continue // It has come back just now.
@@ -192,6 +203,9 @@ func (s *service) giveBack(waiting []*request.Read) (moved int) {
 func (s *service) reopen() {
 	s.mu.Lock()
 	s.open = true
+	for i := range s.paces {
+		s.paces[i].samples, s.paces[i].slow = nil, time.Time{}
+	}
 	s.mu.Unlock()
 	s.health.reset()
 }
