@@ -109,8 +109,8 @@ func TestAShortStallIsNoSlowness(t *testing.T) {
 		w.load(2*time.Second, a, b)
 		w.told()
 		for range 3 {
-			b.takes.Store(int64(100 * time.Millisecond))
-			w.load(300*time.Millisecond, a, b)
+			b.takes.Store(int64(50 * time.Millisecond))
+			w.load(600*time.Millisecond, a, b)
 			b.takes.Store(int64(time.Millisecond))
 			w.load(time.Second, a, b)
 		}
