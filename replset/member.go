@@ -19,6 +19,7 @@ type Member struct {
 	door  *door // its own address
 	repl  *repl.Member
 
+	faults  *server.Faults
 	removed atomic.Bool // from the config
 	server  atomic.Pointer[server.Server]
 
@@ -33,7 +34,7 @@ type Member struct {
 }
 
 func newMember(s *Set, index int) (*Member, error) {
-	m := &Member{set: s, index: index, slow: map[string]time.Duration{}, doors: map[*door]struct{}{}}
+	m := &Member{set: s, index: index, faults: &server.Faults{}, slow: map[string]time.Duration{}, doors: map[*door]struct{}{}}
 	d, err := newDoor(&s.wg, m)
 	if err != nil {
 		return nil, fmt.Errorf("replset: address for member %d: %w", index, err)
@@ -96,7 +97,7 @@ func (m *Member) takesPart() bool {
 // serve puts a server in front of a node, and opens the doors. The caller must hold m.mu, or
 // be alone with m.
 func (m *Member) serve(node repl.Node) error {
-	cfg := server.Config{Node: node, Users: m.set.users}
+	cfg := server.Config{Node: node, Users: m.set.users, Faults: m.faults}
 	if m.set.certs != nil {
 		cfg.TLS = m.set.certs.server
 	}

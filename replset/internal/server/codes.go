@@ -41,6 +41,7 @@ const (
 	codeTransactionTooOld          int32 = 225
 	codeNotImplemented             int32 = 238
 	codeMechanismUnavailable       int32 = 334
+	codeIngressRateLimit           int32 = 462
 	codeAPIVersionError            int32 = 322
 	codeAPIStrictError             int32 = 323
 	codeUnsupportedOpQuery         int32 = 352

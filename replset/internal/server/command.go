@@ -146,6 +146,10 @@ func (c *conn) dispatch() (*failure, error) {
 	if r.cmd.greets {
 		c.preload(r)
 	}
+	c.blow = c.s.faults.strike(r.cmd, c.appName)
+	if err := c.suffer(ctx, c.blow); err != nil {
+		return nil, err
+	}
 	fail := c.s.fails.match(r.cmd, c.appName, r)
 	if fail != nil {
 		if err := fail.act(ctx); err != nil {

@@ -35,6 +35,7 @@ type conn struct {
 	req   request
 	opCtx context.Context // ends with the command: ctx, or sooner
 	out   builder
+	blow  blow  // what the faults do to the command
 	sent  int32 // the replies' own request ids
 
 	appName     string
@@ -124,8 +125,12 @@ func (c *conn) answer() error {
 	c.stream.on = false
 	for {
 		c.beginReply()
+		c.blow = blow{}
 		if err := c.execute(); err != nil {
 			return err
+		}
+		if c.blow.cut == CutAfter || c.blow.cut == CutWithin && !c.msg.wantsReply() {
+			return errCut
 		}
 		if !c.msg.wantsReply() {
 			return nil
@@ -184,8 +189,17 @@ func (c *conn) endReply(more bool) error {
 	if err := c.s.gate.pass(c.ctx); err != nil {
 		return err
 	}
-	_, err := c.nc.Write(c.out.b)
-	return err
+	reply := c.out.b
+	if c.blow.cut == CutWithin {
+		reply = reply[:len(reply)/2]
+	}
+	if _, err := c.nc.Write(reply); err != nil {
+		return err
+	}
+	if c.blow.cut == CutWithin {
+		return errCut
+	}
+	return nil
 }
 
 // isCommandCollection says whether an OP_QUERY is a command.

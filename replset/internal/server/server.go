@@ -35,6 +35,8 @@ type Config struct {
 	// Version is reported by buildInfo. Defaults to DefaultVersion. It must be a
 	// 7.0 one: the wire version does not change with it.
 	Version string
+	// Faults strike this server's commands and connections; nil is none, for good.
+	Faults *Faults
 }
 
 // Server serves the connections to one member. All methods may be called from
@@ -58,6 +60,7 @@ type Server struct {
 
 	gate     gate
 	slow     slowness
+	faults   *Faults
 	counters counters
 	fails    failPoints
 	sessions sessions
@@ -73,6 +76,9 @@ func New(cfg Config) *Server {
 		version: cfg.Version,
 		started: time.Now(),
 		conns:   map[*conn]struct{}{},
+	}
+	if s.faults = cfg.Faults; s.faults == nil {
+		s.faults = &Faults{}
 	}
 	if s.version == "" {
 		s.version = DefaultVersion
@@ -104,6 +110,9 @@ func (s *Server) serve(c *conn) error {
 		return ErrClosed
 	}
 	defer s.remove(c)
+	if s.faults.refuses() {
+		return errCut
+	}
 	return c.serve()
 }
 
