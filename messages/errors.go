@@ -36,6 +36,8 @@ var (
 	ErrUnknownOutcome = errors.New("evenkeel: outcome unknown")
 	// ErrWrongHost is matched by every *WrongHostError.
 	ErrWrongHost = errors.New("evenkeel: wrong host")
+	// ErrLoginRefused is matched by every *LoginError.
+	ErrLoginRefused = errors.New("evenkeel: login refused")
 	// ErrInvalid is matched by every *InvalidError.
 	ErrInvalid = errors.New("evenkeel: invalid request")
 	// ErrPanicked is matched by every *PanicError.
@@ -209,6 +211,41 @@ func (e *WrongHostError) Error() string {
 // Is matches ErrWrongHost.
 func (e *WrongHostError) Is(target error) bool { return target == ErrWrongHost }
 
+// LoginError says that a host is there and refuses the login. It holds no
+// credentials: whatever of its text might be part of one is hidden.
+type LoginError struct {
+	Host string
+	// Mechanism is what the URI or ClientOptions say, "" where it is left to the driver
+	// (SCRAM-SHA-256, or SCRAM-SHA-1 if the server knows no better).
+	Mechanism string
+	// User is the user's name and Source the database that knows it. User is "" where
+	// nobody is named: then the certificate, or the environment, says who logs in.
+	User, Source string
+	// Code is the server's, such as 18 (AuthenticationFailed); 0 when the login failed on
+	// this side, such as over a mechanism that the server does not offer.
+	Code int32
+	// Reason is the server's text, or the driver's.
+	Reason string
+}
+
+func (e *LoginError) Error() string {
+	who, mechanism, check := "", e.Mechanism, "user, password and authSource"
+	if e.User != "" {
+		who = fmt.Sprintf(" of %q", e.User)
+	}
+	switch mechanism {
+	case "":
+		mechanism = "SCRAM"
+	case "MONGODB-X509":
+		check = "that the client certificate's subject is a user of $external"
+	}
+	return fmt.Sprintf("evenkeel: login%s refused by %s (%s, authSource %s): (%d) %s; check %s",
+		who, e.Host, mechanism, e.Source, e.Code, e.Reason, check)
+}
+
+// Is matches ErrLoginRefused.
+func (e *LoginError) Is(target error) bool { return target == ErrLoginRefused }
+
 // PanicError is a panic inside evenkeel, with its stack.
 type PanicError struct {
 	Value any
@@ -237,7 +274,9 @@ func Retryable(err error) bool {
 	case errors.Is(err, ErrNoLiveHost), errors.Is(err, ErrNotLive): // Hosts come back.
 	case errors.Is(err, ErrNoPrimary): // Elections end.
 	default:
-		return false // Invalid for ever, stopped for good, or out of its own time.
+		// Invalid for ever, stopped for good, out of its own time, or with a login that
+		// somebody has to put right first.
+		return false
 	}
 	return true
 }

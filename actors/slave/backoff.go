@@ -16,8 +16,9 @@ const (
 	DefaultBackoffMax = 500 * time.Millisecond
 	// DefaultLoginBackoffMax bounds the wait after a refused login. It is longer,
 	// since each attempt costs the server a key derivation and may count towards
-	// a lock-out.
-	DefaultLoginBackoffMax = 10 * time.Second
+	// a lock-out. With the attempt itself, a login that is good again is noticed
+	// within ten seconds.
+	DefaultLoginBackoffMax = 9 * time.Second
 )
 
 // backoff says how long to wait before the next attempt: exponential, with full

@@ -367,7 +367,7 @@ func (c *fakeConn) strange(got string) error {
 	return err
 }
 
-func authRefused() error { return &mongoconn.AuthError{Host: "a:1", Code: 18, Reason: "bad password"} }
+func authRefused() error { return &messages.LoginError{Host: "a:1", Code: 18, Reason: "bad password"} }
 
 // fakeRouter notes what slaves tell.
 type fakeRouter struct {

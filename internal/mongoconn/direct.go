@@ -45,7 +45,7 @@ type Observer interface {
 	// sockets are cut.
 	WrongSocket(err error)
 	// Lost is called when a heartbeat has failed, before the first Hello too; when a
-	// login was refused (*AuthError); and when the client is of no more use
+	// login was refused (*messages.LoginError); and when the client is of no more use
 	// (ErrRemoved). A failure that matches context.Canceled is a heartbeat
 	// that the driver has called off because a socket of the pool broke: the next
 	// heartbeat, which follows within half a second, tells whether the host is still
@@ -83,7 +83,7 @@ type Direct struct {
 	obs    Observer
 	client *mongo.Client
 	dialer *Dialer
-	hide   func(string) string
+	login  login
 
 	dbs      sync.Map // name → *mongo.Database
 	verbatim bool     // the driver's own registry encodes the commands
@@ -111,7 +111,7 @@ func OpenDirect(cfg DirectConfig) (*Direct, error) {
 		host:   canonical(cfg.Host),
 		expect: cfg.Expect,
 		obs:    cfg.Observer,
-		hide:   hiderOf(cfg.Base),
+		login:  loginOf(cfg.Base),
 		// A registry of the game's may encode documents in ways of its own.
 		verbatim: cfg.Base.Registry == nil,
 		runOpt:   options.RunCmd().SetReadPreference(readpref.PrimaryPreferred()),
@@ -131,7 +131,7 @@ func OpenDirect(cfg DirectConfig) (*Direct, error) {
 	}
 	if d.client, err = mongo.Connect(d.options(cfg)); err != nil {
 		d.dialer.Shut()
-		return nil, fmt.Errorf("evenkeel: client of %s: %s", d.host, d.hide(err.Error()))
+		return nil, fmt.Errorf("evenkeel: client of %s: %s", d.host, d.login.hide(err.Error()))
 	}
 	return d, nil
 }
@@ -239,8 +239,8 @@ func (d *Direct) poolEvent(e *event.PoolEvent) {
 	if e.Type != event.ConnectionClosed || e.Error == nil {
 		return
 	}
-	if auth := authError(d.host, e.Error, d.hide); auth != nil {
-		d.lost(auth)
+	if refused := d.login.error(d.host, e.Error); refused != nil {
+		d.lost(refused)
 	}
 }
 
@@ -251,7 +251,7 @@ func (d *Direct) Host() string { return d.host }
 func (d *Direct) Client() *mongo.Client { return d.client }
 
 // Ping sends a command over a socket of the pool: it proves that one can be
-// opened, is the right host's, and is logged in. A refused login is an *AuthError.
+// opened, is the right host's, and is logged in. A refused login is a *messages.LoginError.
 func (d *Direct) Ping(ctx context.Context) error {
 	_, err := d.Run(ctx, "admin", ping, nil)
 	return err

@@ -218,7 +218,7 @@ func TestLoginsWorkOverMutualTLSAndWrongPasswordsAreTold(t *testing.T) {
 	base := options.Client().SetTLSConfig(set.ClientTLS()).SetAuth(options.Credential{Username: "player", Password: "wr0ngword"})
 	wrong, h := open(t, DirectConfig{Host: m.Host(), Base: base, Expect: Expect{SetName: set.Name()}})
 	next(t, h.hellos, "a hello")
-	var auth *AuthError
+	var auth *messages.LoginError
 	if err := wrong.Ping(patient(t)); !errors.As(err, &auth) || auth.Code != 18 {
 		t.Errorf("a wrong password: %v", err)
 	}

@@ -22,8 +22,8 @@ import (
 // An error of the server is a mongo.CommandError. The end of the attempt's own
 // time matches context.DeadlineExceeded, also where the server noticed it first
 // (50 MaxTimeMSExpired). The driver says the same of a command that has gone past its
-// own maxTimeMS; OtherHostMayServe tells the two apart. A refused login is an
-// *AuthError.
+// own maxTimeMS; OtherHostMayServe tells the two apart. A refused login is a
+// *messages.LoginError.
 func (d *Direct) Run(ctx context.Context, db string, cmd bson.Raw, sess *mongo.Session) (bson.Raw, error) {
 	runCtx := ctx
 	ownLimit := bringsLimit(cmd)
@@ -59,8 +59,8 @@ func (d *Direct) database(name string) *mongo.Database {
 
 // explain says of the driver's error what the driver does not.
 func (d *Direct) explain(ctx context.Context, err error, ownLimit bool) error {
-	if auth := authError(d.host, err, d.hide); auth != nil {
-		return auth
+	if refused := d.login.error(d.host, err); refused != nil {
+		return refused
 	}
 	if errors.Is(err, context.Canceled) && ctx.Err() == nil {
 		return calledOffError(fmt.Sprintf("evenkeel: %s: called off with its connection: %v", d.host, err))

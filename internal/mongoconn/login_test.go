@@ -6,7 +6,10 @@ import (
 	"testing"
 
 	"go.mongodb.org/mongo-driver/v2/bson"
+	"go.mongodb.org/mongo-driver/v2/mongo"
 	"go.mongodb.org/mongo-driver/v2/mongo/options"
+
+	"github.com/evenkeel/evenkeel/messages"
 )
 
 func TestARefusedLoginIsTypedAndHoldsNoPassword(t *testing.T) {
@@ -23,9 +26,10 @@ func TestARefusedLoginIsTypedAndHoldsNoPassword(t *testing.T) {
 	d, h := open(t, DirectConfig{Host: f.addr, Base: base})
 	next(t, h.hellos, "a hello")
 	err := d.Ping(patient(t))
-	var auth *AuthError
-	if !errors.As(err, &auth) || auth.Code != 18 || auth.Host != f.addr {
-		t.Fatalf("the ping fails with %v", err)
+	var auth *messages.LoginError
+	if !errors.As(err, &auth) || auth.Code != 18 || auth.Host != f.addr ||
+		auth.Mechanism != "SCRAM-SHA-256" || auth.User != "player" || auth.Source != "admin" {
+		t.Fatalf("the ping fails with %#v", err)
 	}
 	lost := until(t, h.lost, "the refused login", func(err error) bool { return errors.As(err, &auth) })
 	for _, err := range []error{err, lost} {
@@ -52,7 +56,7 @@ func TestALoginThatTheClientGivesUpIsARefusedLogin(t *testing.T) {
 	base := options.Client().SetAuth(options.Credential{Username: "player", Password: "s3cretword", AuthMechanism: "SCRAM-SHA-256"})
 	d, h := open(t, DirectConfig{Host: f.addr, Base: base})
 	next(t, h.hellos, "a hello")
-	var auth *AuthError
+	var auth *messages.LoginError
 	if err := d.Ping(patient(t)); !errors.As(err, &auth) || auth.Code != 0 {
 		t.Errorf("the ping fails with %v", err)
 	}
@@ -66,5 +70,26 @@ func TestALoginThatIsCutOffIsNoRefusedLogin(t *testing.T) {
 	next(t, h.hellos, "a hello")
 	if err := d.Ping(patient(t)); err == nil || IsAuth(err) || !IsNetwork(err) {
 		t.Errorf("the ping fails with %v", err)
+	}
+}
+
+func TestARefusedLoginSaysWhoWasRefusedAndHow(t *testing.T) {
+	for _, tt := range []struct {
+		name string
+		auth options.Credential
+		want string
+	}{
+		{"no mechanism", options.Credential{Username: "player", Password: "s3cretword"}, `login of "player" refused by a:1 (SCRAM, authSource admin): (18) no`},
+		{"a mechanism and a source", options.Credential{AuthMechanism: "scram-sha-1", AuthSource: "game", Username: "player", Password: "s3cretword"}, `login of "player" refused by a:1 (SCRAM-SHA-1, authSource game): (18) no`},
+		{"a certificate", options.Credential{AuthMechanism: "MONGODB-X509"}, `login refused by a:1 (MONGODB-X509, authSource $external): (18) no; check that the client certificate's subject`},
+		{"a certificate's subject", options.Credential{AuthMechanism: "MONGODB-X509", Username: "CN=player"}, `login of "CN=player" refused by a:1 (MONGODB-X509`},
+		{"half of a key", options.Credential{AuthMechanism: "MONGODB-AWS", Username: "AKIA1234", Password: "s3cretword"}, `login refused by a:1 (MONGODB-AWS, authSource $external): (18) no`},
+		{"a name like the password", options.Credential{Username: "s3cret", Password: "s3cretword"}, `login of "[hidden]" refused by a:1`},
+	} {
+		l := loginOf(options.Client().SetAuth(tt.auth))
+		err := l.error("a:1", mongo.CommandError{Code: 18, Message: "no"})
+		if err == nil || !errors.Is(err, messages.ErrLoginRefused) || !strings.Contains(err.Error(), tt.want) {
+			t.Errorf("%s: %v, want %s", tt.name, err, tt.want)
+		}
 	}
 }
