@@ -198,6 +198,8 @@ func TestOptionsThatCannotWorkAreRefusedByName(t *testing.T) {
 		"Options.Priority[1]":     {Priority: map[int]float64{1: -1}},
 		"Options.Hidden":          {Members: 1, Hidden: map[int]bool{0: true}},
 		"Options.Users":           {Users: []User{{Password: "x"}}},
+		"Options.Users[0]":        {TLS: TLSServer, Users: []User{{Name: ClientSubject, X509: true}}},
+		"Options.Users[1]":        {TLS: TLSMutual, Users: []User{{Name: "a"}, {Name: ClientSubject, Password: "x", X509: true}}},
 	} {
 		set, err := Start(opts)
 		if err == nil {

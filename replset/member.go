@@ -97,7 +97,9 @@ func (m *Member) takesPart() bool {
 // serve puts a server in front of a node, and opens the doors. The caller must hold m.mu, or
 // be alone with m.
 func (m *Member) serve(node repl.Node) error {
+	m.set.mu.Lock()
 	cfg := server.Config{Node: node, Users: m.set.users, Faults: m.faults}
+	m.set.mu.Unlock()
 	if m.set.certs != nil {
 		cfg.TLS = m.set.certs.server
 	}

@@ -32,8 +32,9 @@ type Options struct {
 	// TLS is whether clients must use TLS, and show a certificate. Defaults to
 	// TLSOff. Clients take their side of it from Set.ClientTLS.
 	TLS TLSMode
-	// Users may log in with SCRAM-SHA-256, or the older SCRAM-SHA-1, and do everything. With any, nothing but
-	// hello and its like works without a login, and Set.URI logs in the first one.
+	// Users may log in with SCRAM-SHA-256, or the older SCRAM-SHA-1, or with a
+	// certificate, and do everything. With any, nothing but hello and its like works
+	// without a login, and Set.URI logs in the first one.
 	Users []User
 	// Priority is the priority of members that have another one than 1, by index:
 	// the higher one takes the primary's role over, 0 never becomes primary.
@@ -48,7 +49,16 @@ type Options struct {
 }
 
 // User may log in to a set.
-type User struct{ Name, Password string }
+type User struct {
+	// Name is the user's; of an X509 one the subject of the certificate, as RFC 2253
+	// writes it. That of the set's own clients is ClientSubject.
+	Name string
+	// Password is what proves it, but for an X509 user, who has none.
+	Password string
+	// X509 makes it a user who logs in with the certificate that TLSMutual has clients
+	// show (mechanism MONGODB-X509, database $external).
+	X509 bool
+}
 
 func (o *Options) complete() error {
 	if o.Members == 0 {
@@ -72,6 +82,14 @@ func (o *Options) complete() error {
 		return fmt.Errorf("replset: Options.ElectionTimeout is %v, must not be negative", o.ElectionTimeout)
 	case o.TLS < TLSOff || o.TLS > TLSMutual:
 		return fmt.Errorf("replset: Options.TLS is %d, must be TLSOff, TLSServer or TLSMutual", o.TLS)
+	}
+	for i, u := range o.Users {
+		switch {
+		case u.X509 && o.TLS != TLSMutual:
+			return fmt.Errorf("replset: Options.Users[%d] logs in with a certificate, which needs Options.TLS to be TLSMutual", i)
+		case u.X509 && u.Password != "":
+			return fmt.Errorf("replset: Options.Users[%d] logs in with a certificate, and has no password", i)
+		}
 	}
 	electable := false
 	for i := range o.Members {

@@ -23,11 +23,12 @@ type Set struct {
 	opts  Options
 	inner *repl.Set
 	certs *certificates // nil without TLS
-	users []server.User
 
 	wg sync.WaitGroup // what serves clients
 
 	mu      sync.Mutex
+	logins  []User        // mu; as they are now
+	users   []server.User // mu; the same, as servers know them; replaced, never changed
 	stopped bool
 	members []*Member // by index; a removed one keeps its place
 	config  sync.Mutex
@@ -39,9 +40,9 @@ func Start(opts Options) (*Set, error) {
 	if err := opts.complete(); err != nil {
 		return nil, err
 	}
-	s := &Set{opts: opts}
+	s := &Set{opts: opts, logins: slices.Clone(opts.Users)}
 	for _, u := range opts.Users {
-		user, err := server.NewUser(u.Name, u.Password)
+		user, err := u.known()
 		if err != nil {
 			return nil, fmt.Errorf("replset: Options.Users: %w", err)
 		}
@@ -142,8 +143,14 @@ func (s *Set) URI() string {
 	if s.certs != nil {
 		query.Set("tls", "true")
 	}
-	if len(s.opts.Users) > 0 {
-		u.User = url.UserPassword(s.opts.Users[0].Name, s.opts.Users[0].Password)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	switch {
+	case len(s.logins) == 0:
+	case s.logins[0].X509:
+		query.Set("authMechanism", "MONGODB-X509")
+	default:
+		u.User = url.UserPassword(s.logins[0].Name, s.logins[0].Password)
 		query.Set("authSource", "admin")
 	}
 	u.RawQuery = query.Encode()

@@ -24,6 +24,12 @@ const (
 	TLSMutual         // clients must also show the set's client certificate
 )
 
+const clientName = "replset client"
+
+// ClientSubject is the subject of the certificate that ClientTLS and ClientPEM give
+// clients to show, and so the Name of the User who logs in with it.
+const ClientSubject = "CN=" + clientName
+
 // certificates are a set's, made by an authority of its own whose key is
 // forgotten at once.
 type certificates struct {
@@ -82,7 +88,7 @@ func makeCertificates(mode TLSMode) (*certificates, error) {
 		authorityPEM: pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: authority.Raw}),
 	}
 	if mode == TLSMutual {
-		client := template("replset client")
+		client := template(clientName)
 		client.KeyUsage = x509.KeyUsageDigitalSignature
 		client.ExtKeyUsage = []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth}
 		if shown, err = issue(client); err != nil {

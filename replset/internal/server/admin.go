@@ -4,6 +4,7 @@ import (
 	"crypto/rand"
 	"os"
 	"runtime"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -163,7 +164,10 @@ func serverStatus(c *conn, r *request) error {
 func (c *conn) parameters() bson.D {
 	mechanisms := []string{}
 	if c.s.users != nil {
-		mechanisms = scramMechanisms
+		mechanisms = slices.Clone(scramMechanisms)
+		if c.s.tls != nil {
+			mechanisms = append(mechanisms, mechanismX509)
+		}
 	}
 	major := strings.Join(strings.SplitN(c.s.version, ".", 3)[:2], ".")
 	return bson.D{

@@ -12,6 +12,7 @@ import (
 var authCommands = []*command{
 	{name: "saslStart", run: saslStart, noAuth: true, inV1: true},
 	{name: "saslContinue", run: saslContinue, noAuth: true, inV1: true},
+	{name: "authenticate", run: authenticate, noAuth: true, inV1: true},
 	{name: "logout", run: logout, noAuth: true},
 	{name: "connectionStatus", run: connectionStatus, noAuth: true},
 	{name: "usersInfo", run: usersInfo, where: optIn, readable: true},
@@ -32,7 +33,11 @@ var errAuthentication = refuse(codeAuthenticationFailed, "Authentication failed.
 // credentials looks users up for a mechanism.
 func (c *conn) credentials(mechanism string) scram.CredentialLookup {
 	return func(name string) (scram.StoredCredentials, error) {
-		u, ok := c.s.users[name]
+		var u User
+		ok := false
+		if c.s.users != nil {
+			u, ok = c.s.users.find(adminDB, name)
+		}
 		if !ok {
 			return scram.StoredCredentials{}, errors.New("no such user")
 		}
@@ -132,7 +137,7 @@ func (c *conn) stepLogin(payload []byte) error {
 	c.out.bool("done", done)
 	c.out.binary("payload", bson.TypeBinaryGeneric, []byte(answer))
 	if done {
-		c.loggedIn, c.user, c.login = true, l.talk.Username(), nil
+		c.enter(adminDB, l.talk.Username())
 	}
 	return nil
 }
@@ -154,21 +159,29 @@ func (p *fieldReader) payload() []byte {
 // nothing.
 func (c *conn) appendMechanisms(user string) {
 	name, ok := strings.CutPrefix(user, "admin.")
-	if !ok {
+	if !ok || c.s.users == nil {
 		return
 	}
-	if _, ok := c.s.users[name]; ok {
+	if _, ok := c.s.users.find(adminDB, name); ok {
 		c.out.strings("saslSupportedMechs", scramMechanisms)
 	}
 }
 
 // appendSpeculative starts a login within a hello. What does not work out is left
-// to an ordinary saslStart.
+// to an ordinary saslStart or authenticate.
 func (c *conn) appendSpeculative(doc bson.Raw) {
-	inner := request{name: "saslStart", db: "admin"}
 	s := scan(doc)
 	first, ok := s.next()
-	if !ok || string(first.key) != "saslStart" {
+	if !ok {
+		return
+	}
+	inner, run := request{name: string(first.key)}, saslStart
+	switch inner.name {
+	case "saslStart":
+		inner.db = adminDB
+	case "authenticate":
+		inner.db, run = externalDB, authenticate
+	default:
 		return
 	}
 	for f, ok := s.next(); ok; f, ok = s.next() {
@@ -176,7 +189,7 @@ func (c *conn) appendSpeculative(doc bson.Raw) {
 	}
 	mark := len(c.out.b)
 	at := c.out.doc("speculativeAuthenticate")
-	if err := saslStart(c, &inner); err != nil {
+	if err := run(c, &inner); err != nil {
 		c.out.b = c.out.b[:mark]
 		return
 	}
@@ -188,8 +201,13 @@ func logout(c *conn, r *request) error {
 	for p.next() {
 		p.unknown()
 	}
-	c.loggedIn, c.user, c.login = false, "", nil
+	c.loggedIn, c.user, c.userDB, c.login = false, "", "", nil
 	return p.err
+}
+
+// enter ends a login that went well.
+func (c *conn) enter(db, user string) {
+	c.loggedIn, c.user, c.userDB, c.login = true, user, db, nil
 }
 
 func connectionStatus(c *conn, r *request) error {
@@ -212,7 +230,7 @@ func connectionStatus(c *conn, r *request) error {
 	if c.loggedIn {
 		at := w.docAt(0)
 		w.string("user", c.user)
-		w.string("db", "admin")
+		w.string("db", c.userDB)
 		w.close(at)
 	}
 	w.close(users)

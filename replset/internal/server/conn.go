@@ -44,6 +44,8 @@ type conn struct {
 	tally       *tally
 	loggedIn    bool
 	user        string
+	userDB      string // where the user is
+	subject     string // of the client's certificate, "" for none
 	login       *login
 	wroteBefore bool // a write has succeeded on this connection
 	helloOk     bool // the client knows hello by that name
@@ -108,6 +110,7 @@ func (c *conn) handshake() error {
 		return err
 	}
 	c.nc = tc
+	c.subject = subjectOf(tc)
 	return nil
 }
 

@@ -202,7 +202,7 @@ func (r *request) collection() (string, error) {
 }
 
 func checkCollectionName(db string, name []byte) error {
-	bad := len(name) == 0 || name[0] == '.'
+	bad := len(name) == 0 || name[0] == '.' || db == externalDB
 	for _, c := range name {
 		bad = bad || c == 0 || c == '$'
 	}

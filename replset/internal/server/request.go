@@ -119,7 +119,8 @@ func (r *request) parse(m *message) error {
 		}
 		return refuse(codeInvalidNamespace, "Invalid database name: ''")
 	}
-	if err := checkDatabaseName(r.db); err != nil {
+	// There are users in $external, and no collections.
+	if err := checkDatabaseName(r.db); err != nil && r.db != externalDB {
 		return err
 	}
 	return r.generic.checkTransaction(auto, start)

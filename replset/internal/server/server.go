@@ -29,8 +29,8 @@ type Config struct {
 	Node repl.Node
 	// TLS, if set, makes every connection start with a TLS handshake.
 	TLS *tls.Config
-	// Users may log in with SCRAM-SHA-256 or SCRAM-SHA-1; each of them may do
-	// everything. With none, no login is needed.
+	// Users may log in, with SCRAM or a client's certificate; each of them may do everything.
+	// With none, no login is needed.
 	Users []User
 	// Version is reported by buildInfo. Defaults to DefaultVersion. It must be a
 	// 7.0 one: the wire version does not change with it.
@@ -44,7 +44,7 @@ type Config struct {
 type Server struct {
 	node    repl.Node
 	tls     *tls.Config
-	users   map[string]User
+	users   *users // nil for none: then nobody need log in
 	version string
 	started time.Time
 
@@ -84,10 +84,7 @@ func New(cfg Config) *Server {
 		s.version = DefaultVersion
 	}
 	if len(cfg.Users) > 0 {
-		s.users = make(map[string]User, len(cfg.Users))
-		for _, u := range cfg.Users {
-			s.users[u.name] = u
-		}
+		s.users = newUsers(cfg.Users)
 	}
 	s.ctx, s.cancel = context.WithCancel(context.Background())
 	s.gate.init()

@@ -7,6 +7,8 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"strings"
+	"sync"
 
 	"github.com/xdg-go/scram"
 	"go.mongodb.org/mongo-driver/v2/bson"
@@ -29,18 +31,67 @@ var (
 
 var scramHashes = map[string]scram.HashGeneratorFcn{scramSHA1: scram.SHA1, scramSHA256: scram.SHA256}
 
+// Where a user is: the database admin's, with a password, or one of another authority,
+// which for this server are certificates.
+const (
+	adminDB    = "admin"
+	externalDB = "$external"
+)
+
 // User may log in. It holds no password, only what the server needs to check
 // one. The members of a set share their users.
 type User struct {
-	name        string
+	name, db    string
 	id          [16]byte
 	credentials map[string]scram.StoredCredentials // by mechanism
+}
+
+// users are those who may log in, by key.
+type users struct {
+	mu    sync.RWMutex
+	byKey map[string]User // mu
+}
+
+func newUsers(list []User) *users {
+	u := &users{byKey: make(map[string]User, len(list))}
+	for _, one := range list {
+		u.byKey[one.key()] = one
+	}
+	return u
+}
+
+// key is how the server names a user among those of all databases.
+func (u *User) key() string { return u.db + "." + u.name }
+
+func (u *users) find(db, name string) (User, bool) {
+	u.mu.RLock()
+	defer u.mu.RUnlock()
+	one, ok := u.byKey[db+"."+name]
+	return one, ok
+}
+
+// list returns all of them, in the order of their keys.
+func (u *users) list() []User {
+	u.mu.RLock()
+	defer u.mu.RUnlock()
+	return slices.SortedFunc(maps.Values(u.byKey), func(a, b User) int { return strings.Compare(a.key(), b.key()) })
+}
+
+// SetUser lets a user log in with other credentials from now on. Who is logged in stays
+// so. A server that was made without users takes none.
+func (s *Server) SetUser(u User) {
+	if s.users == nil {
+		return
+	}
+	s.users.mu.Lock()
+	defer s.users.mu.Unlock()
+	s.users.byKey[u.key()] = u
 }
 
 // NewUser derives a user's credentials, which takes some milliseconds. It fails on a
 // password that SASLprep refuses.
 func NewUser(name, password string) (User, error) {
-	u := User{name: name, id: newUUID(), credentials: map[string]scram.StoredCredentials{}}
+	u := User{name: name, db: adminDB, id: newUUID(), credentials: map[string]scram.StoredCredentials{}}
 	if name == "" {
 		return User{}, fmt.Errorf("server: a user needs a name")
 	}
@@ -73,7 +124,7 @@ func scramClient(mechanism, name, password string) (*scram.Client, error) {
 // Name is the name to log in with.
 func (u User) Name() string { return u.name }
 
-// usersInfo tells about users, who are all the database admin's.
+// usersInfo tells about users.
 func usersInfo(c *conn, r *request) error {
 	p := r.fields()
 	for p.next() {
@@ -102,24 +153,31 @@ func usersInfo(c *conn, r *request) error {
 	w := &c.out
 	list := w.array("users")
 	n := 0
-	for _, name := range slices.Sorted(maps.Keys(c.s.users)) {
-		u := c.s.users[name]
-		if !wanted(name) {
+	var all []User
+	if c.s.users != nil {
+		all = c.s.users.list()
+	}
+	for _, u := range all {
+		if !wanted(u) {
 			continue
 		}
 		one := w.docAt(n)
 		n++
-		w.string("_id", "admin."+u.name)
+		w.string("_id", u.key())
 		w.binary("userId", bson.TypeBinaryUUID, u.id[:])
 		w.string("user", u.name)
-		w.string("db", "admin")
+		w.string("db", u.db)
 		roles := w.array("roles")
 		role := w.docAt(0)
 		w.string("role", "root")
 		w.string("db", "admin")
 		w.close(role)
 		w.close(roles)
-		w.strings("mechanisms", scramMechanisms)
+		if u.db == externalDB {
+			w.strings("mechanisms", []string{"external"})
+		} else {
+			w.strings("mechanisms", scramMechanisms)
+		}
 		w.close(one)
 	}
 	w.close(list)
@@ -128,34 +186,30 @@ func usersInfo(c *conn, r *request) error {
 
 // wantedUsers reads whom a usersInfo is about: 1 for the database's users, forAllDBs,
 // or users by their names.
-func wantedUsers(r *request) (func(name string) bool, error) {
-	names := map[string]bool{}
+func wantedUsers(r *request) (func(User) bool, error) {
+	keys := map[string]bool{}
 	add := func(v bson.RawValue) bool {
 		switch v.Type {
 		case bson.TypeString:
-			if r.db == "admin" {
-				names[string(text(v))] = true
-			}
+			keys[r.db+"."+string(text(v))] = true
 			return true
 		case bson.TypeEmbeddedDocument:
 			user, ok1 := lookup(v.Value, "user")
 			db, ok2 := lookup(v.Value, "db")
 			if ok1 && ok2 && user.Type == bson.TypeString && db.Type == bson.TypeString {
-				if string(text(db)) == "admin" {
-					names[string(text(user))] = true
-				}
+				keys[string(text(db))+"."+string(text(user))] = true
 				return true
 			}
 		}
 		return false
 	}
-	named := func(name string) bool { return names[name] }
+	named := func(u User) bool { return keys[u.key()] }
 	if n, ok := integral(r.first); ok && n == 1 {
-		return func(string) bool { return r.db == "admin" }, nil
+		return func(u User) bool { return u.db == r.db }, nil
 	}
 	if r.first.Type == bson.TypeEmbeddedDocument {
 		if _, ok := lookup(r.first.Value, "forAllDBs"); ok {
-			return func(string) bool { return true }, nil
+			return func(User) bool { return true }, nil
 		}
 	}
 	if r.first.Type == bson.TypeArray {
