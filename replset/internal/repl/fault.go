@@ -26,6 +26,7 @@ const (
 	codeConflictingOperation      = 117
 	codeCannotIndexParallelArrays = 171
 	codeTransactionTooOld         = 225
+	codeNotImplemented            = 238
 	codeExceededTimeLimit         = 262
 	codeNotWritablePrimary        = 10107
 	codeDuplicateKey              = 11000
@@ -51,6 +52,7 @@ var codeNames = map[int32]string{
 	codeConflictingOperation:      "ConflictingOperationInProgress",
 	codeCannotIndexParallelArrays: "CannotIndexParallelArrays",
 	codeTransactionTooOld:         "TransactionTooOld",
+	codeNotImplemented:            "NotImplemented",
 	codeExceededTimeLimit:         "ExceededTimeLimit",
 	codeNotWritablePrimary:        "NotWritablePrimary",
 	codeDuplicateKey:              "DuplicateKey",

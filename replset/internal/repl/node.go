@@ -13,7 +13,7 @@ func (p *process) View(level ReadLevel, fn func(Snapshot) error) error {
 	if level == Majority && !p.standalone {
 		at = &v.committed
 	}
-	return fn(snapshot{at.data, at.op})
+	return fn(snapshot{at.data, at.op, p})
 }
 
 // Write implements Node. The lock that holds off other writers is not p.mu: what

@@ -48,23 +48,6 @@ func (s *state) infos(db string) []CollectionInfo {
 	return infos
 }
 
-// snapshot is a state as a View shows it.
-type snapshot struct {
-	*state
-	op OpTime
-}
-
-func (s snapshot) Databases() []string                    { return s.databases() }
-func (s snapshot) Collections(db string) []CollectionInfo { return s.infos(db) }
-func (s snapshot) OpTime() OpTime                         { return s.op }
-
-func (s snapshot) Collection(db, name string) Collection {
-	if c, ok := s.colls.get(nsKey(db, name)); ok {
-		return c
-	}
-	return nil
-}
-
 // session is the retry history of one logical session: the newest transaction
 // number and the statements executed under it.
 type session struct {

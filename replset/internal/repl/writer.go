@@ -73,7 +73,18 @@ func newUUID() bson.Binary {
 	return bson.Binary{Subtype: bson.TypeBinaryUUID, Data: id}
 }
 
+// errLocal refuses writes to what only shows something.
+func errLocal(db string) error {
+	if db != localDB {
+		return nil
+	}
+	return refuse(codeNotImplemented, "writes to the database local are not supported")
+}
+
 func (w *writer) Insert(db, coll string, doc bson.Raw) error {
+	if err := errLocal(db); err != nil {
+		return err
+	}
 	if err := w.coll(db, coll).insert(doc); err != nil {
 		return err
 	}
@@ -105,6 +116,9 @@ func (w *writer) Delete(db, coll string, id bson.RawValue) error {
 }
 
 func (w *writer) CreateCollection(db, coll string, opts bson.Raw) error {
+	if err := errLocal(db); err != nil {
+		return err
+	}
 	if _, there := w.d.colls.get(nsKey(db, coll)); there {
 		return refuse(codeNamespaceExists, "Collection %s.%s already exists.", db, coll)
 	}

@@ -139,13 +139,15 @@ func listCollections(c *conn, r *request) error {
 				w.bool("readOnly", false)
 				w.binary("uuid", info.UUID.Subtype, info.UUID.Data)
 				w.close(in)
-				in = w.doc("idIndex")
-				w.int32("v", 2)
-				key := w.doc("key")
-				w.int32("_id", 1)
-				w.close(key)
-				w.string("name", "_id_")
-				w.close(in)
+				if coll := s.Collection(r.db, info.Name); coll != nil && len(coll.Indexes()) > 0 {
+					in = w.doc("idIndex")
+					w.int32("v", 2)
+					key := w.doc("key")
+					w.int32("_id", 1)
+					w.close(key)
+					w.string("name", "_id_")
+					w.close(in)
+				}
 			}
 			w.close(at)
 			docs = append(docs, w.b)

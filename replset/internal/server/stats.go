@@ -135,7 +135,7 @@ func appendStorageStats(w *builder, coll repl.Collection, scale int64) {
 	w.int64("numOrphanDocs", 0)
 	w.int64("storageSize", z.data/scale)
 	w.int64("freeStorageSize", 0)
-	w.bool("capped", false)
+	appendCapped(w, coll)
 	w.int32("nindexes", int32(z.indexes))
 	w.strings("indexBuilds", nil)
 	w.int64("totalIndexSize", 0)
@@ -148,6 +148,23 @@ func appendStorageStats(w *builder, coll repl.Collection, scale int64) {
 	}
 	w.close(at)
 	w.int32("scaleFactor", int32(scale))
+}
+
+// appendCapped tells how large a collection may become: only the oplog has a limit.
+func appendCapped(w *builder, coll repl.Collection) {
+	if coll != nil {
+		options := coll.Info().Options
+		if capped, ok := lookup(options, "capped"); ok && truthy(capped) {
+			w.bool("capped", true)
+			for _, of := range [][2]string{{"max", "max"}, {"maxSize", "size"}} {
+				if v, ok := lookup(options, of[1]); ok {
+					w.value(of[0], v)
+				}
+			}
+			return
+		}
+	}
+	w.bool("capped", false)
 }
 
 // collStatsStage is the document that a pipeline's leading $collStats makes.

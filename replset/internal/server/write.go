@@ -71,6 +71,9 @@ func (b *batch) write(fn func(w repl.Writer) error) error {
 }
 
 func (c *conn) write(r *request, fn func(w repl.Writer) error) error {
+	if r.db == "local" {
+		return refuse(codeNotImplemented, "writes to the database local are not supported")
+	}
 	r.wrote = true
 	op, err := c.s.node.Write(c.opCtx, fn)
 	if err != nil {
