@@ -106,6 +106,7 @@ func Start(ctx context.Context, cfg Config) (*App, error) {
 	if a.router, err = router.New(a.system, router.Config{
 		Encoder: enc, Policy: cfg.Policy, SlowStart: cfg.SlowStart, From: cfg.From, Tags: messages.CloneTags(cfg.Tags),
 		NoPrimaryFallback: cfg.NoPrimaryFallback, ReadQueue: cfg.ReadQueue, ReadTimeout: cfg.ReadTimeout,
+		Hedge: cfg.Hedge, HedgeShare: cfg.HedgeShare,
 		Hosts: a.lines, Emit: a.hub.Publish, Logger: cfg.Logger,
 	}); err != nil {
 		return nil, err

@@ -343,7 +343,7 @@ func TestAHandleRefusesTheDriversOptionsThatItCannotKeep(t *testing.T) {
 		"CollectionOptions.ReadConcern":    options.Collection().SetReadConcern(readconcern.Local()),
 		"CollectionOptions.Registry":       options.Collection().SetRegistry(bson.NewRegistry()),
 		"CollectionOptions.BSONOptions":    options.Collection().SetBSONOptions(&options.BSONOptions{}),
-		"CollectionOptions.ReadPreference": options.Collection().SetReadPreference(readpref.Secondary(readpref.WithMaxStaleness(2*time.Minute))),
+		"CollectionOptions.ReadPreference": options.Collection().SetReadPreference(readpref.Secondary(readpref.WithMaxStaleness(2 * time.Minute))),
 	} {
 		c := a.Collection("game", "players", opt)
 		_, err := c.CountDocuments(soon(t), doc())

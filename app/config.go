@@ -40,6 +40,7 @@ const (
 	DefaultHostQueue       = slave.DefaultHostQueue
 	DefaultMaxCursors      = slave.DefaultMaxCursors
 	DefaultEventBuffer     = supervisor.DefaultEventBuffer
+	DefaultHedgeShare      = router.DefaultHedgeShare
 	DefaultSlowStart       = router.DefaultSlowStart
 	DefaultHeartbeat       = mongoconn.DefaultHeartbeat
 	DefaultConnectTimeout  = mongoconn.DefaultConnectTimeout
@@ -116,6 +117,12 @@ type Config struct {
 	// HungAfter is after how long without any reply, while several reads wait, a
 	// host is ejected. Defaults to slave.DefaultHungAfter.
 	HungAfter time.Duration
+	// Hedge sends a second copy of a point or range read to another host when the first has
+	// not been answered for as long as 95 % of its class take of late; the first answer
+	// wins. HedgeShare bounds the copies to a part of all reads. Default to false and
+	// DefaultHedgeShare.
+	Hedge      bool
+	HedgeShare float64
 	// Heartbeat is how long a server may leave a heartbeat open when nothing
 	// changes. Defaults to DefaultHeartbeat, which is also the least.
 	Heartbeat time.Duration
@@ -166,6 +173,9 @@ func (c *Config) validate() error {
 		if f.value < 0 {
 			return &ConfigError{f.name, fmt.Sprintf("%d is negative; leave it at 0 for the default", f.value)}
 		}
+	}
+	if !(c.HedgeShare >= 0 && c.HedgeShare <= 1) {
+		return &ConfigError{"HedgeShare", fmt.Sprintf("%v is no part of all reads; write one between 0 and 1, such as 0.05", c.HedgeShare)}
 	}
 	if c.MaxLag != 0 && c.MaxLag < MinMaxLag {
 		return &ConfigError{"MaxLag", fmt.Sprintf("%v is less than what can be known of a secondary, %v", c.MaxLag, MinMaxLag)}

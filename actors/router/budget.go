@@ -42,3 +42,10 @@ func (b *budget) spend(now time.Time) bool {
 	b.tokens--
 	return true
 }
+
+// refund gives back what was spent on something that was not sent.
+func (b *budget) refund() {
+	b.mu.Lock()
+	b.tokens = min(b.capacity, b.tokens+1)
+	b.mu.Unlock()
+}

@@ -18,6 +18,7 @@ const (
 	DefaultReadAttempts   = 4
 	DefaultRetryRatio     = 0.2
 	DefaultRetriesPerSec  = 10
+	DefaultHedgeShare     = 0.05
 	defaultBudgetCapacity = 100
 )
 
@@ -54,6 +55,11 @@ type Config struct {
 	// ReadAttempts is how many hosts a read is sent to at most. Defaults to
 	// DefaultReadAttempts.
 	ReadAttempts int
+	// Hedge sends a second copy of a point or range read to another host when the first has
+	// not been answered for as long as 95 % of its class take of late. HedgeShare bounds the
+	// copies to a part of all reads; it defaults to DefaultHedgeShare.
+	Hedge      bool
+	HedgeShare float64
 	// Hosts describes every configured host in a line, for errors. Optional.
 	Hosts func() []string
 	// Emit takes the events; it must not block. Optional.
@@ -73,6 +79,12 @@ func (c Config) withDefaults() (Config, error) {
 	}
 	if c.From == messages.FromDefault {
 		c.From = messages.FromSecondaries
+	}
+	if c.HedgeShare < 0 || c.HedgeShare > 1 || c.HedgeShare != c.HedgeShare {
+		return c, fmt.Errorf("router: Config.HedgeShare is %v; it is a part of all reads, such as 0.05", c.HedgeShare)
+	}
+	if c.HedgeShare == 0 {
+		c.HedgeShare = DefaultHedgeShare
 	}
 	for _, f := range []struct {
 		name  string

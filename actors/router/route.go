@@ -67,8 +67,8 @@ func (r *Router) place(read *request.Read, inline bool) (run func(), placed bool
 	w := Want{Class: read.Cmd.Class, From: read.From, Tags: read.Tags, Tried: read.Tried}
 	for {
 		now := time.Now()
-		host, _, another := r.balancer.Pick(&w, !r.cfg.NoPrimaryFallback, now)
-		if host == nil {
+		host, fallback, another := r.balancer.Pick(&w, !r.cfg.NoPrimaryFallback, now)
+		if host == nil || fallback && read.IsTwin {
 			return nil, false, full
 		}
 		read.AttemptDeadline = read.Deadline
@@ -78,9 +78,13 @@ func (r *Router) place(read *request.Read, inline bool) (run func(), placed bool
 			// honestly take long; a hung host is found by its silence instead.
 			read.AttemptDeadline = now.Add(read.Deadline.Sub(now) / 2)
 		}
+		hedged := r.hedger != nil && another && !fallback && len(read.Tried) == 0 && read.After.IsZero()
 		host.Load().Begin()
-		run, err := host.Offer(read, inline)
+		run, err := host.Offer(read, inline) // From here on its fields are the host's.
 		if err == nil {
+			if hedged {
+				r.hedger.watch(read, host)
+			}
 			return run, true, nil
 		}
 		host.Load().Cancel()
@@ -127,6 +131,10 @@ func (r *Router) Unserved(read *request.Read) {
 	if read.Done() {
 		return
 	}
+	if read.IsTwin {
+		read.Fail(errHedge)
+		return
+	}
 	if r.over.Load() {
 		fail(read, messages.ErrStopped)
 		return
@@ -138,6 +146,10 @@ func (r *Router) Unserved(read *request.Read) {
 // has an allowance of its own, once for each read: a hung host must not use up the
 // budget for all others.
 func (r *Router) Evacuated(read *request.Read, host request.Target) {
+	if read.IsTwin {
+		read.Fail(errHedge)
+		return
+	}
 	if read.Evacuated {
 		fail(read, fmt.Errorf("%w: the read hung at two hosts in a row, %s the second", messages.ErrNotLive, host.Host()))
 		return
@@ -153,6 +165,10 @@ func (r *Router) Evacuated(read *request.Read, host request.Target) {
 // not share.
 func (r *Router) Failed(read *request.Read, host request.Target, err error) {
 	if read.Done() {
+		return
+	}
+	if read.IsTwin {
+		read.Fail(err)
 		return
 	}
 	if read.Cmd.Cursor != nil {

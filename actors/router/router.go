@@ -36,6 +36,7 @@ type Router struct {
 	door     *door.Door
 	balancer *Balancer
 	budget   *budget
+	hedger   *hedger // nil when there are no hedges
 	degraded degraded
 
 	pending atomic.Int64
@@ -65,6 +66,8 @@ type Stat struct {
 	// ejected host, Refused for overload, and Failed answered with an error of evenkeel's
 	// or of the network's.
 	Reads, Retries, Evacuated, Refused, Failed int64
+	// Hedges are second copies that were sent, HedgesWon those that were answered first.
+	Hedges, HedgesWon int64
 }
 
 // New makes a router with its public PID. Its error names the Config field that
@@ -78,6 +81,9 @@ func New(system *actor.ActorSystem, cfg Config) (*Router, error) {
 	r := &Router{
 		cfg: cfg, system: system, budget: newBudget(now), parked: map[*request.Read]bool{}, idle: make(chan struct{}, 1),
 		balancer: NewBalancer(cfg.Policy, cfg.SlowStart, uint64(now.UnixNano())),
+	}
+	if cfg.Hedge {
+		r.hedger = newHedger(r, cfg.HedgeShare, now)
 	}
 	r.full = refusals.New(cfg.Emit, "", limitReads, int64(cfg.ReadQueue))
 	r.deaf = cfg.Logger.Sample(&zerolog.BurstSampler{Burst: 1, Period: time.Second})
@@ -102,7 +108,12 @@ func (r *Router) Stat() Stat {
 	r.mu.Lock()
 	parked := len(r.parked)
 	r.mu.Unlock()
+	var hedges, won int64
+	if r.hedger != nil {
+		hedges, won = r.hedger.sent.Load(), r.hedger.won.Load()
+	}
 	return Stat{
+		Hedges: hedges, HedgesWon: won,
 		Pending: r.pending.Load(), Parked: int64(parked),
 		Reads: r.counts.reads.Load(), Retries: r.counts.retries.Load(), Evacuated: r.counts.evacuated.Load(),
 		Refused: r.counts.refused.Load(), Failed: r.counts.failed.Load(),
@@ -214,8 +225,11 @@ func (r *Router) accept(m *messages.Read, deliver func(*messages.ReadReply)) (*r
 		r.mu.Unlock()
 		r.answered()
 	}, func(rep *messages.ReadReply) {
-		if rep.Err != nil && !errors.Is(rep.Err, mongo.ErrNoDocuments) {
+		switch {
+		case rep.Err != nil && !errors.Is(rep.Err, mongo.ErrNoDocuments):
 			r.counts.failed.Add(1)
+		case r.hedger != nil:
+			r.hedger.observe(cmd.Class, time.Since(now))
 		}
 		deliver(rep)
 	})
@@ -227,6 +241,9 @@ func (r *Router) accept(m *messages.Read, deliver func(*messages.ReadReply)) (*r
 	}
 	r.counts.reads.Add(1)
 	r.budget.earn()
+	if r.hedger != nil {
+		r.hedger.budget.earn()
+	}
 	read.OnDeadline(func() { read.Fail(r.overdue(read)) })
 	return read, nil
 }

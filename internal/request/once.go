@@ -16,6 +16,8 @@ type once[R any] struct {
 	timer   atomic.Pointer[time.Timer]
 	// attempt cancels what is on the wire for this request.
 	attempt atomic.Pointer[context.CancelFunc]
+	// also is called after the reply was given, before it is delivered.
+	also    atomic.Pointer[func()]
 	deliver func(R)
 	release func() // returns the admission; may be nil
 }
@@ -32,6 +34,9 @@ func (o *once[R]) give(r R, before func()) bool {
 	}
 	if cancel := o.attempt.Load(); cancel != nil {
 		(*cancel)()
+	}
+	if also := o.also.Load(); also != nil {
+		(*also)()
 	}
 	if before != nil {
 		before()
@@ -54,6 +59,15 @@ func (o *once[R]) SetAttempt(cancel context.CancelFunc) {
 	o.attempt.Store(&cancel)
 	if o.replied.Load() {
 		cancel()
+	}
+}
+
+// OnReply names a function that is called when the reply is given: at once when it was
+// already, and perhaps twice then.
+func (o *once[R]) OnReply(f func()) {
+	o.also.Store(&f)
+	if o.replied.Load() {
+		f()
 	}
 }
 

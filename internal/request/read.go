@@ -42,6 +42,9 @@ type Read struct {
 	Asked    time.Time
 	Deadline time.Time
 
+	// IsTwin says that this is a second copy: it is sent to one host and never again.
+	IsTwin bool
+
 	correlation any
 	lastErr     atomic.Pointer[error] // also read by the deadline's timer
 
@@ -62,6 +65,17 @@ func NewRead(m *messages.Read, cmd *command.Read, now, deadline time.Time, relea
 	r := &Read{Cmd: cmd, From: m.From, After: m.After, Tags: messages.CloneTags(m.Tags), Alone: m.NoBatch, Asked: now, Deadline: deadline, correlation: m.Correlation}
 	r.deliver, r.release = deliver, release
 	return r
+}
+
+// Twin is a second copy of the read, for another host than the one that has it. It has no
+// deadline's timer of its own: the read's reply must end it.
+func (r *Read) Twin(except uint64, deliver func(*messages.ReadReply)) *Read {
+	t := &Read{
+		Cmd: r.Cmd, From: r.From, After: r.After, Tags: r.Tags, Alone: r.Alone, Asked: r.Asked, Deadline: r.Deadline,
+		IsTwin: true, Tried: []uint64{except},
+	}
+	t.deliver = deliver
+	return t
 }
 
 // OnDeadline arms a timer that calls f at the deadline, unless the read was
