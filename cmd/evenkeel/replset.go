@@ -26,7 +26,9 @@ the client's certificate.
 
 Lines on standard input are commands, most of them faults. Each is answered by one
 line that begins with "ok" or "error:"; one that takes longer than 10 s fails. N, A, B
-and C are members, counted from 0, and a DURATION is like 50ms or 1.5s.
+and C are members, counted from 0. A COMMAND is the name of a server's command, or all.
+A DURATION is like 50ms or 1.5s. A PHASE is before (the command is not executed), reply
+(it is, and not answered) or within (half of the answer is sent).
 
 %s
 When standard input ends, the set runs on, since it may have been started without
@@ -44,7 +46,7 @@ Flags:
 func replsetHelp() string {
 	var list strings.Builder
 	for _, command := range consoleCommands() {
-		fmt.Fprintf(&list, "  %-23s %s\n", command.form, command.does)
+		fmt.Fprintf(&list, "  %-25s %s\n", command.form, command.does)
 	}
 	return fmt.Sprintf(replsetUsage, &list)
 }

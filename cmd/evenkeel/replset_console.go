@@ -39,6 +39,7 @@ type console struct {
 	set       *replset.Set
 	options   replset.Options
 	strangers *replset.Set // nil until the first is needed
+	strikes   map[int][]*replset.Fault
 }
 
 func (c *console) close() {
@@ -86,7 +87,11 @@ func consoleCommands() []consoleCommand {
 		{"standalone N", "restarts it without replication, as for a repair", toMember((*replset.Member).RestartStandalone)},
 		{"freeze N", "it takes connections and answers nothing", toMember(func(m *replset.Member) error { m.Freeze(); return nil })},
 		{"unfreeze N", "it works off what was sent meanwhile", toMember(func(m *replset.Member) error { m.Unfreeze(); return nil })},
-		{"slow N COMMAND DURATION", "each execution takes longer; of any command for \"all\"; 0 ends it", slow},
+		{"slow N COMMAND DURATION", "each execution takes longer; 0 ends it", slow},
+		{"cut N COMMAND PHASE TIMES", "closes the command's connection; 0 times is always", strikeCut},
+		{"overload N COMMAND SHARE", "refuses a share of them, up to 1, as an overloaded 8.2 does", strikeOverload},
+		{"refuse N", "closes new connections at once", strikeRefuse},
+		{"calm N", "ends cut, overload and refuse", calmDown},
 		{"lag N DURATION", "it applies writes so long after they were made; 0 ends it", lag},
 		{"maintenance N on|off", "a secondary becomes RECOVERING and refuses reads", maintenance},
 		{"stepdown", "the primary gives its role to a secondary", func(ctx context.Context, c *console, _ []string, _ *reply) error {
@@ -225,12 +230,23 @@ func slow(_ context.Context, c *console, args []string, _ *reply) error {
 	if err != nil {
 		return err
 	}
-	command := args[1]
-	if command == "all" {
-		command = ""
+	command, err := commandName(args[1])
+	if err != nil {
+		return err
 	}
 	m.Slow(command, d)
 	return nil
+}
+
+// commandName reads a command's name; "all" is "".
+func commandName(word string) (string, error) {
+	if word == "all" {
+		return "", nil
+	}
+	if !replset.IsCommand(word) {
+		return "", fmt.Errorf("the members know no command %q; write its name as in the server's manual, or all", word)
+	}
+	return word, nil
 }
 
 func lag(_ context.Context, c *console, args []string, _ *reply) error {

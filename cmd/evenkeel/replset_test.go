@@ -135,6 +135,9 @@ func TestReplsetObeysEachLineWithOneLine(t *testing.T) {
 		{"stepdown", "ok"}, {"await", "ok"},
 		{"kill 2", "ok"}, {"kill 2", "ok"}, {"restart 2", "ok"}, {"await", "ok"},
 		{" slow  2 find 50ms", "ok"}, {"slow 2 all 0", "ok"}, {"slow 2 find -1s", "error: duration"}, {"slow 2 find", "error: write: slow N COMMAND DURATION"},
+		{"slow 2 fnid 1s", "error: the members know no command"},
+		{"cut 2 find before 1", "ok"}, {"cut 2 all within 0", "ok"}, {"cut 2 find now 1", "error: \"now\""}, {"cut 2 find before x", "error: "}, {"cut 2 fnid before 1", "error: the members"},
+		{"overload 2 find 0.5", "ok"}, {"overload 2 find 2", "error: share"}, {"refuse 2", "ok"}, {"calm 2", "ok"}, {"calm 2", "ok"}, {"calm 9", "error: member"},
 		{"lag 2 1ms", "ok"}, {"lag 2 much", "error: duration"}, {"lag 2 0", "ok"},
 		{"partition 0,1 2", "ok"}, {"heal", "ok"}, {"partition 0,7 2", `error: member "7" is none; use 0 to 3`}, {"partition", "error: write:"}, {"await", "ok"},
 		{"swap 1 2", "ok"}, {"restore", "ok"}, {"alternate 1 1 2", "ok"}, {"restore", "ok"}, {"swap 1", "error: write: swap A B"},
@@ -166,6 +169,31 @@ func TestReplsetObeysEachLineWithOneLine(t *testing.T) {
 			t.Errorf("%d: maintenance: %q, and then %q", i, answer, state(secondary))
 		}
 		break
+	}
+}
+
+func TestWhatReplsetIsToldToCutIsCutUntilItIsToldToBeCalm(t *testing.T) {
+	s := serveSet(t, t.Context(), "--members", "1")
+	client, err := mongo.Connect(options.Client().ApplyURI(s.first).SetRetryReads(false).SetHeartbeatInterval(500 * time.Millisecond))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = client.Disconnect(context.Background()) }()
+	find := func() error {
+		_, err := client.Database("game").Collection("players").Find(t.Context(), bson.D{})
+		return err
+	}
+	if answer := s.ask("cut 0 find reply 0"); answer != "ok" {
+		t.Fatal(answer)
+	}
+	if err := find(); !mongo.IsNetworkError(err) {
+		t.Errorf("a find that is cut: %v", err)
+	}
+	if answer := s.ask("calm 0"); answer != "ok" {
+		t.Fatal(answer)
+	}
+	if err := find(); err != nil {
+		t.Errorf("a find after calm: %v", err)
 	}
 }
 
