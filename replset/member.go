@@ -98,7 +98,7 @@ func (m *Member) takesPart() bool {
 // be alone with m.
 func (m *Member) serve(node repl.Node) error {
 	m.set.mu.Lock()
-	cfg := server.Config{Node: node, Users: m.set.users, Faults: m.faults}
+	cfg := server.Config{Node: node, Users: m.set.users, Faults: m.faults, Version: m.set.version}
 	m.set.mu.Unlock()
 	if m.set.certs != nil {
 		cfg.TLS = m.set.certs.server

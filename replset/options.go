@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"github.com/evenkeel/evenkeel/replset/internal/repl"
+	"github.com/evenkeel/evenkeel/replset/internal/server"
 )
 
 // What Options leave open.
@@ -12,6 +13,7 @@ const (
 	DefaultMembers         = 3
 	DefaultName            = "rs0"
 	DefaultElectionTimeout = repl.DefaultElectionTimeout
+	DefaultVersion         = server.DefaultVersion
 )
 
 // MaxMembers is how many members a set can have: the server's limit for voting
@@ -44,6 +46,12 @@ type Options struct {
 	Hidden map[int]bool
 	// Tags are the members' tags, by index.
 	Tags map[int]map[string]string
+	// Version is the series of server releases that the members show themselves as: "4.4",
+	// "5.0", "6.0", "7.0" or "8.0". It decides what hello and buildInfo announce, and with it
+	// what a driver asks of them; which commands there are (bulkWrite since 8.0); and what
+	// else of a reply a driver acts on, such as the write concern of a write that names none
+	// (one member before 5.0, majority since). Defaults to DefaultVersion.
+	Version string
 	// Standalone starts a single server that is no replica set.
 	Standalone bool
 }
@@ -70,6 +78,9 @@ func (o *Options) complete() error {
 	if o.Name == "" {
 		o.Name = DefaultName
 	}
+	if o.Version == "" {
+		o.Version = DefaultVersion
+	}
 	if o.ElectionTimeout == 0 {
 		o.ElectionTimeout = DefaultElectionTimeout
 	}
@@ -82,6 +93,9 @@ func (o *Options) complete() error {
 		return fmt.Errorf("replset: Options.ElectionTimeout is %v, must not be negative", o.ElectionTimeout)
 	case o.TLS < TLSOff || o.TLS > TLSMutual:
 		return fmt.Errorf("replset: Options.TLS is %d, must be TLSOff, TLSServer or TLSMutual", o.TLS)
+	}
+	if _, err := server.ParseVersion(o.Version); err != nil {
+		return fmt.Errorf("replset: Options.Version: %w", err)
 	}
 	for i, u := range o.Users {
 		switch {

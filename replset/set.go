@@ -20,9 +20,10 @@ var ErrStopped = errors.New("replset: the set has been stopped")
 
 // Set is a running replica set. All methods may be called from any goroutine.
 type Set struct {
-	opts  Options
-	inner *repl.Set
-	certs *certificates // nil without TLS
+	opts    Options
+	inner   *repl.Set
+	certs   *certificates // nil without TLS
+	version server.Version
 
 	wg sync.WaitGroup // what serves clients
 
@@ -41,6 +42,7 @@ func Start(opts Options) (*Set, error) {
 		return nil, err
 	}
 	s := &Set{opts: opts, logins: slices.Clone(opts.Users)}
+	s.version, _ = server.ParseVersion(opts.Version) // complete has checked it
 	for _, u := range opts.Users {
 		user, err := u.known()
 		if err != nil {

@@ -5,7 +5,6 @@ import (
 	"os"
 	"runtime"
 	"slices"
-	"strconv"
 	"strings"
 	"time"
 
@@ -52,16 +51,17 @@ func ping(*conn, *request) error { return nil }
 
 func buildInfo(c *conn, _ *request) error {
 	w := &c.out
-	w.string("version", c.s.version)
+	w.string("version", c.s.version.String())
 	w.string("gitVersion", strings.Repeat("0", 40))
 	w.close(w.array("modules"))
 	w.string("allocator", "go")
 	w.string("javascriptEngine", "none")
 	w.string("sysInfo", "deprecated")
 	at := w.array("versionArray")
-	for i, n := range versionArray(c.s.version) {
+	for i, n := range c.s.version.release {
 		w.int32At(i, n)
 	}
+	w.int32At(len(c.s.version.release), 0) // a release, and no candidate for one
 	w.close(at)
 	at = w.doc("openssl")
 	w.string("running", "disabled")
@@ -77,17 +77,6 @@ func buildInfo(c *conn, _ *request) error {
 	return nil
 }
 
-// versionArray is "7.0.14" as the server gives it: three numbers and a zero for a
-// release.
-func versionArray(version string) [4]int32 {
-	var out [4]int32
-	for i, part := range strings.SplitN(version, ".", 3) {
-		n, _ := strconv.Atoi(part)
-		out[i] = int32(n)
-	}
-	return out
-}
-
 func serverStatus(c *conn, r *request) error {
 	// Every other field switches a section on or off; those that exist here are
 	// always given.
@@ -100,7 +89,7 @@ func serverStatus(c *conn, r *request) error {
 	}
 	up := time.Since(c.s.started)
 	w.string("host", host)
-	w.string("version", c.s.version)
+	w.string("version", c.s.version.String())
 	w.string("process", "mongod")
 	w.int64("pid", int64(os.Getpid()))
 	w.double("uptime", up.Truncate(time.Second).Seconds())
@@ -149,7 +138,7 @@ func serverStatus(c *conn, r *request) error {
 	w.close(at)
 	if st.Role != repl.Standalone {
 		at = w.doc("repl")
-		appendRole(w, &st, false)
+		c.appendRole(&st, false)
 		w.close(at)
 	}
 	at = w.doc("storageEngine")
@@ -169,11 +158,10 @@ func (c *conn) parameters() bson.D {
 			mechanisms = append(mechanisms, mechanismX509)
 		}
 	}
-	major := strings.Join(strings.SplitN(c.s.version, ".", 3)[:2], ".")
 	return bson.D{
 		{Key: "authenticationMechanisms", Value: mechanisms},
 		{Key: "enableTestCommands", Value: true},
-		{Key: "featureCompatibilityVersion", Value: bson.D{{Key: "version", Value: major}}},
+		{Key: "featureCompatibilityVersion", Value: bson.D{{Key: "version", Value: c.s.version.series}}},
 		{Key: "logicalSessionRefreshMillis", Value: int32(5 * 60 * 1000)},
 		{Key: "localLogicalSessionTimeoutMinutes", Value: int32(sessionTimeout / time.Minute)},
 		{Key: "requireApiVersion", Value: false},

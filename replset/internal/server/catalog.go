@@ -61,12 +61,15 @@ func runDrop(c *conn, r *request) error {
 			return w.DropCollection(r.db, coll)
 		}
 		indexes = 0
+		if c.s.version.wire < wire70 { // a server has passed over what is not there since
+			return refuse(codeNamespaceNotFound, "ns not found")
+		}
 		return nil
 	})
 	if err != nil {
 		return err
 	}
-	if indexes > 0 { // a server has been silent about what is not there since 7.0
+	if indexes > 0 {
 		c.out.int32("nIndexesWas", int32(indexes))
 		c.out.string("ns", r.db+"."+coll)
 	}

@@ -35,6 +35,7 @@ const (
 	codeNotSecondary               int32 = 95
 	codeUnsatisfiableWriteConcern  int32 = 100
 	codeCommandFailed              int32 = 125
+	codeExceededMemoryLimit        int32 = 146
 	codeClientMetadataMutated      int32 = 186
 	codePrimarySteppedDown         int32 = 189
 	codeClusterTimeTooFarAhead     int32 = 209
@@ -45,6 +46,7 @@ const (
 	codeAPIVersionError            int32 = 322
 	codeAPIStrictError             int32 = 323
 	codeUnsupportedOpQuery         int32 = 352
+	codeCollectionUUIDMismatch     int32 = 361
 	codeNoReplicationEnabled       int32 = 76
 	codeInterrupted                int32 = 11601
 	codeDuplicateKey               int32 = 11000
@@ -57,6 +59,7 @@ const (
 	codeUnknownField               int32 = 40415
 	codeMissingField               int32 = 40414
 	codeDuplicateField             int32 = 40413
+	codeOutOfBounds                int32 = 51024
 	codeRetiredOpcode              int32 = 5739101
 )
 
@@ -92,7 +95,7 @@ var codeNames = map[int32]string{
 	290: "TransactionExceededLifetimeLimitSeconds", 291: "NoQueryExecutionPlans", 292: "QueryExceededMemoryLimitNoDiskUseAllowed",
 	322: "APIVersionError", 323: "APIStrictError", 324: "APIDeprecationError",
 	334: "MechanismUnavailable", 352: "UnsupportedOpQueryCommand", 391: "ReauthenticationRequired",
-	462: "IngressRequestRateLimitExceeded", 9001: "SocketException", 10003: "CannotGrowDocumentInCappedNamespace",
+	361: "CollectionUUIDMismatch", 462: "IngressRequestRateLimitExceeded", 9001: "SocketException", 10003: "CannotGrowDocumentInCappedNamespace",
 	10107: "NotWritablePrimary", 10334: "BSONObjectTooLarge", 11000: "DuplicateKey", 11600: "InterruptedAtShutdown",
 	11601: "Interrupted", 11602: "InterruptedDueToReplStateChange", 12586: "BackgroundOperationInProgressForDatabase",
 	12587: "BackgroundOperationInProgressForNamespace", 13113: "MergeStageNoMatchingDocument",

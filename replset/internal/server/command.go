@@ -3,6 +3,7 @@ package server
 import (
 	"context"
 	"errors"
+	"slices"
 
 	"github.com/evenkeel/evenkeel/replset/internal/query"
 	"github.com/evenkeel/evenkeel/replset/internal/repl"
@@ -34,8 +35,8 @@ type command struct {
 	run     func(c *conn, r *request) error
 	where   where
 	kind    kind
-	// sequence names the array that may come as a document sequence.
-	sequence string
+	// sequences names the arrays that may come as document sequences.
+	sequences []string
 	// readable says that it reads data: not while the member is recovering, and
 	// with any read concern.
 	readable bool
@@ -43,11 +44,12 @@ type command struct {
 	writeConcern bool
 	// retryable says that it takes a transaction number.
 	retryable bool
-	admin     bool // only against the database admin
-	noAuth    bool // also before a login
-	endsTxn   bool // commits or aborts a transaction
-	greets    bool // a client says with it who it is
-	inV1      bool // in the stable API's version 1
+	admin     bool        // only against the database admin
+	noAuth    bool        // also before a login
+	endsTxn   bool        // commits or aborts a transaction
+	greets    bool        // a client says with it who it is
+	inV1      bool        // in the stable API's version 1
+	since     wireVersion // the first version that has it; 0 for all
 
 	index int // its place in commandList
 }
@@ -82,7 +84,7 @@ func (c *conn) execute() error {
 	at := c.out.open()
 	mark := len(c.out.b)
 	var fail *failure
-	err := r.parse(&c.msg)
+	err := r.parse(&c.msg, c.s.version.wire)
 	if err == nil {
 		fail, err = c.dispatch()
 	}
@@ -95,7 +97,7 @@ func (c *conn) execute() error {
 	status := c.s.node.Status()
 	if err != nil {
 		c.out.b = c.out.b[:mark]
-		c.appendError(r, asError(err), fail, &status)
+		c.appendError(r, c.s.version.word(asError(err)), fail, &status)
 	} else {
 		c.appendSuccess(r, fail, &status)
 	}
@@ -114,7 +116,7 @@ func (c *conn) dispatch() (*failure, error) {
 	if err := r.checkAPI(); err != nil {
 		return nil, err
 	}
-	if r.msg.opcode == opQuery && !r.cmd.noAuth {
+	if r.msg.opcode == opQuery && !r.cmd.noAuth && c.s.version.wire >= wire51 {
 		return nil, refuse(codeUnsupportedOpQuery, "Unsupported OP_QUERY command: %s. The client driver may require an upgrade. For more details see https://dochub.mongodb.org/core/legacy-opcode-removal", r.name)
 	}
 	if c.s.users != nil && !c.loggedIn && !r.cmd.noAuth {
@@ -124,7 +126,7 @@ func (c *conn) dispatch() (*failure, error) {
 		return nil, refuse(codeUnauthorized, "%s may only be run against the admin database.", r.name)
 	}
 	for i := range r.msg.seqs {
-		if name := r.msg.seqs[i].name; name != r.cmd.sequence {
+		if name := r.msg.seqs[i].name; !slices.Contains(r.cmd.sequences, name) {
 			return nil, errUnknownField(r.name, name)
 		}
 	}

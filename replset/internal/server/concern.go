@@ -109,10 +109,13 @@ type writeConcern struct {
 }
 
 // parseWriteConcern reads the command's write concern; without one it is the
-// server's own default, majority.
+// server's own default: majority since 5.0, one member before.
 func (c *conn) parseWriteConcern() (writeConcern, error) {
 	r := &c.req
 	wc := writeConcern{majority: true}
+	if c.s.version.wire < wire50 {
+		wc = writeConcern{n: 1}
+	}
 	if r.writeCon == nil {
 		return wc, nil
 	}

@@ -19,7 +19,7 @@ func TestWhatIsNotUnderstoodIsRefusedAndTheConnectionStays(t *testing.T) {
 	w.refused("test", bson.D{{Key: "frobnicate", Value: 1}}, codeCommandNotFound)
 	w.refused("test", bson.D{{Key: "find", Value: "c"}, {Key: "foo", Value: 1}}, codeUnknownField)
 	w.refused("test", bson.D{{Key: "find", Value: "c"}, {Key: "limit", Value: "1"}}, codeTypeMismatch)
-	w.refused("test", bson.D{{Key: "find", Value: "c"}, {Key: "limit", Value: -1}}, 51024)
+	w.refused("test", bson.D{{Key: "find", Value: "c"}, {Key: "limit", Value: -1}}, codeBadValue)
 	w.refused("test", bson.D{{Key: "find", Value: ""}}, codeInvalidNamespace)
 	w.refused("test", bson.D{{Key: "find", Value: "c"}, {Key: "awaitData", Value: true}}, codeFailedToParse)
 	w.ok("test", bson.D{{Key: "find", Value: "none"}, {Key: "tailable", Value: true}, {Key: "awaitData", Value: true}})

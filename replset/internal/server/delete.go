@@ -3,6 +3,7 @@ package server
 import (
 	"go.mongodb.org/mongo-driver/v2/bson"
 
+	"github.com/evenkeel/evenkeel/replset/internal/query"
 	"github.com/evenkeel/evenkeel/replset/internal/repl"
 )
 
@@ -14,7 +15,7 @@ type deleteStatement struct {
 }
 
 func runDelete(c *conn, r *request) error {
-	b, coll, statements, err := c.parseBatch(r, "deletes")
+	b, reply, ns, statements, err := c.parseBatch(r, "deletes")
 	if err != nil {
 		return err
 	}
@@ -24,17 +25,21 @@ func runDelete(c *conn, r *request) error {
 			return err
 		}
 	}
-	c.s.ops.delete.Add(int64(len(parsed)))
 	c.tally.writes.Add(int64(len(parsed)))
 	for i := range parsed {
 		if b.stop() {
 			break
 		}
-		if err := b.delete(coll, i, &parsed[i]); err != nil {
+		if r.hasTxn && parsed[i].many {
+			err = b.fail(i, refuse(codeInvalidOptions, "Cannot use (or request) retryable writes with limit=0"))
+		} else {
+			err = b.delete(ns, i, &parsed[i])
+		}
+		if err != nil {
 			return err
 		}
 	}
-	b.appendReply(false)
+	reply.append(b, false)
 	return nil
 }
 
@@ -72,51 +77,68 @@ func parseDelete(doc bson.Raw) (d deleteStatement, err error) {
 	return d, p.err
 }
 
-func (b *batch) delete(coll string, index int, st *deleteStatement) error {
-	if b.r.hasTxn && st.many {
-		return b.fail(index, refuse(codeInvalidOptions, "Cannot use (or request) retryable writes with limit=0"))
-	}
+// delete executes a statement, whose deletes are one atomic unit.
+func (b *batch) delete(ns namespace, index int, st *deleteStatement) error {
 	f, err := compileFilter(st.filter)
 	if err != nil {
+		b.c.s.ops.delete.Add(1)
 		return b.fail(index, err)
 	}
-	n := int64(0)
+	var o outcome
+	var failure error
 	err = b.write(func(w repl.Writer) error {
-		n = 0
-		done, err := b.begin(w, int32(index))
+		o, failure = outcome{}, nil
+		done, err := b.begin(w, index)
 		if err != nil {
 			return err
 		}
 		if done != nil {
-			n = 1
+			o.n = 1
 			return nil
 		}
-		have := w.Collection(b.r.db, coll)
-		if err := st.hint.check(b.r.db, coll, have); err != nil {
-			return b.fail(index, err)
-		}
-		limit := int64(1)
-		if st.many {
-			limit = 0
-		}
-		docs, err := firstMatches(b.c.opCtx, have, f, nil, false, 0, limit)
-		if err != nil {
-			return err
-		}
-		for _, doc := range docs {
-			if err := w.Delete(b.r.db, coll, docID(doc)); err != nil {
-				return b.fail(index, err)
+		b.c.s.ops.delete.Add(1)
+		if o.n, failure = b.applyDelete(w, ns, f, st); failure != nil {
+			if fatal(failure) {
+				return failure
 			}
-			n++
+			return nil // what the statement deleted before stays, as in the server
 		}
-		if n > 0 {
-			return b.remember(w, int32(index), nothingMore)
+		if o.n > 0 {
+			return b.remember(w, index, nothingMore)
 		}
 		return nil
 	})
 	if err != nil {
 		return err
 	}
-	b.n += n
+	if failure != nil {
+		return b.fail(index, failure)
+	}
+	b.into.done(index, o)
 	return nil
+}
+
+func (b *batch) applyDelete(w repl.Writer, ns namespace, f *query.Filter, st *deleteStatement) (n int64, err error) {
+	if err := ns.check(w); err != nil {
+		return 0, err
+	}
+	have := w.Collection(ns.db, ns.coll)
+	if err := st.hint.check(ns.db, ns.coll, have); err != nil {
+		return 0, err
+	}
+	limit := int64(1)
+	if st.many {
+		limit = 0
+	}
+	docs, err := firstMatches(b.c.opCtx, have, f, nil, false, 0, limit)
+	if err != nil {
+		return 0, err
+	}
+	for _, doc := range docs {
+		if err := w.Delete(ns.db, ns.coll, docID(doc)); err != nil {
+			return n, err
+		}
+		n++
+	}
+	return n, nil
 }

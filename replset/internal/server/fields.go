@@ -126,6 +126,35 @@ func (p *fieldReader) strictFlag() bool {
 	return p.f.value.Boolean()
 }
 
+// strictInt reads an int where the server takes no other number.
+func (p *fieldReader) strictInt() int32 {
+	if p.f.value.Type != bson.TypeInt32 {
+		p.wrongType("int")
+		return 0
+	}
+	return p.f.value.Int32()
+}
+
+// strictInts reads an array of those; it is not nil when there is one.
+func (p *fieldReader) strictInts() []int32 {
+	if p.f.value.Type != bson.TypeArray {
+		p.wrongType("array")
+		return nil
+	}
+	list := []int32{}
+	for s := scan(p.f.value.Value); ; {
+		e, ok := s.next()
+		if !ok {
+			return list
+		}
+		if e.value.Type != bson.TypeInt32 {
+			p.fail(errType(p.where+"."+string(p.f.key), string(e.key), e.value.Type, "int"))
+			return nil
+		}
+		list = append(list, e.value.Int32())
+	}
+}
+
 // count reads a number that must not be negative.
 func (p *fieldReader) count() int64 { return p.countOr(0) }
 
@@ -137,7 +166,7 @@ func (p *fieldReader) countOr(none int64) int64 {
 		return none
 	}
 	if n < 0 {
-		p.fail(refuse(51024, "BSON field '%s' value must be >= 0, actual value '%d'", p.f.key, n))
+		p.fail(refuse(codeOutOfBounds, "BSON field '%s' value must be >= 0, actual value '%d'", p.f.key, n))
 		return 0
 	}
 	return n

@@ -238,6 +238,7 @@ func runDistinct(c *conn, r *request) error {
 		return err
 	}
 	var filter bson.Raw
+	var h *hint
 	key, hasKey := "", false
 	p := r.fields()
 	for p.next() {
@@ -250,6 +251,12 @@ func runDistinct(c *conn, r *request) error {
 			}
 		case "collation":
 			p.simpleCollation()
+		case "hint":
+			if c.s.version.wire < wire71 {
+				p.unknown()
+				break
+			}
+			h = p.hint()
 		default:
 			p.unknown()
 		}
@@ -266,9 +273,13 @@ func runDistinct(c *conn, r *request) error {
 	}
 	var values []bson.RawValue
 	err = c.s.node.View(r.readLevel, func(s repl.Snapshot) error {
-		var err error
+		coll := s.Collection(r.db, name)
+		err := h.check(r.db, name, coll)
+		if err != nil {
+			return err
+		}
 		values = query.DistinctValues(key, func(yield func(bson.Raw) bool) {
-			err = eachMatch(c.opCtx, s.Collection(r.db, name), f, yield)
+			err = eachMatch(c.opCtx, coll, f, yield)
 		})
 		return err
 	})

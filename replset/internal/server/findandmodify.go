@@ -35,12 +35,7 @@ func parseModify(r *request) (m modifyRequest, err error) {
 		case "fields":
 			m.fields = p.document()
 		case "update":
-			m.update = p.f.value
-			switch m.update.Type {
-			case bson.TypeEmbeddedDocument, bson.TypeArray:
-			default:
-				p.fail(refuse(codeFailedToParse, "Update argument must be either an object or an array"))
-			}
+			m.update = p.modification()
 		case "remove":
 			m.remove = p.flag()
 		case "new":

@@ -12,12 +12,6 @@ import (
 	"github.com/evenkeel/evenkeel/replset/internal/repl"
 )
 
-// The wire versions of a 7.0 server.
-const (
-	minWireVersion = 0
-	maxWireVersion = 21
-)
-
 var helloCommands = []*command{
 	{name: "hello", run: runHello, noAuth: true, inV1: true, greets: true},
 	{name: "isMaster", aliases: []string{"ismaster"}, run: runHello, noAuth: true, greets: true},
@@ -55,7 +49,7 @@ func runHello(c *conn, r *request) error {
 	if legacy && c.helloOk {
 		w.bool("helloOk", true)
 	}
-	appendRole(w, &st, legacy)
+	c.appendRole(&st, legacy)
 	w.int32("maxBsonObjectSize", maxDocument)
 	w.int32("maxMessageSizeBytes", maxMessageSize)
 	w.int32("maxWriteBatchSize", maxBatch)
@@ -63,7 +57,7 @@ func runHello(c *conn, r *request) error {
 	w.int32("logicalSessionTimeoutMinutes", int32(sessionTimeout/time.Minute))
 	w.int32("connectionId", c.id)
 	w.int32("minWireVersion", minWireVersion)
-	w.int32("maxWireVersion", maxWireVersion)
+	w.int32("maxWireVersion", int32(c.s.version.wire))
 	w.bool("readOnly", false)
 	if h.mechanisms != "" {
 		c.appendMechanisms(h.mechanisms)
@@ -255,7 +249,8 @@ func (c *conn) awaitTopology(r *request, h helloRequest) (repl.Status, error) {
 }
 
 // appendRole appends what a member says of itself and its set.
-func appendRole(w *builder, st *repl.Status, legacy bool) {
+func (c *conn) appendRole(st *repl.Status, legacy bool) {
+	w := &c.out
 	primaryKey := "isWritablePrimary"
 	if legacy {
 		primaryKey = "ismaster"
@@ -297,7 +292,11 @@ func appendRole(w *builder, st *repl.Status, legacy bool) {
 		w.bool("hidden", true)
 	}
 	if st.SecondaryDelaySecs > 0 {
-		w.int64("secondaryDelaySecs", st.SecondaryDelaySecs)
+		name := "secondaryDelaySecs"
+		if c.s.version.wire < wire50 {
+			name = "slaveDelay"
+		}
+		w.int64(name, st.SecondaryDelaySecs)
 	}
 	if len(st.Tags) > 0 {
 		at := w.doc("tags")

@@ -11,7 +11,7 @@ import (
 )
 
 var indexCommands = []*command{
-	{name: "createIndexes", run: createIndexes, sequence: "indexes", where: primaryOnly, writeConcern: true, inV1: true},
+	{name: "createIndexes", run: createIndexes, sequences: []string{"indexes"}, where: primaryOnly, writeConcern: true, inV1: true},
 	{name: "listIndexes", run: listIndexes, where: optIn, readable: true, inV1: true},
 	{name: "dropIndexes", aliases: []string{"deleteIndexes"}, run: dropIndexes, where: primaryOnly, writeConcern: true, inV1: true},
 }

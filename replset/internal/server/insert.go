@@ -16,71 +16,58 @@ import (
 const insertsAtOnce = 500
 
 func runInsert(c *conn, r *request) error {
-	coll, err := r.collection()
+	b, reply, ns, docs, err := c.parseBatch(r, "documents")
 	if err != nil {
 		return err
 	}
-	b := batch{c: c, r: r, ordered: true}
-	var docs []bson.Raw
-	given := false
-	p := r.fields()
-	for p.next() {
-		switch string(p.f.key) {
-		case "documents":
-			docs, given = p.documents(), p.given()
-		case "ordered":
-			b.ordered = p.strictFlag() || !p.given()
-		case "bypassDocumentValidation":
-			p.flag() // there are no validators
-		default:
-			p.unknown()
-		}
-	}
-	if p.err != nil {
-		return p.err
-	}
-	if docs, err = r.statements(docs, given, "documents"); err != nil {
+	c.tally.writes.Add(int64(len(docs)))
+	if err := b.insert(ns, 0, docs); err != nil {
 		return err
 	}
-	c.s.ops.insert.Add(int64(len(docs)))
-	c.tally.writes.Add(int64(len(docs)))
-	for at := 0; at < len(docs) && !b.stop(); at += insertsAtOnce {
-		part := docs[at:min(at+insertsAtOnce, len(docs))]
-		if err := b.write(func(w repl.Writer) error { return b.insert(w, coll, part, at) }); err != nil {
-			return err
-		}
-	}
-	b.appendReply(false)
+	reply.append(b, false)
 	return nil
 }
 
-func (b *batch) insert(w repl.Writer, coll string, docs []bson.Raw, at int) error {
+// insert executes statements that insert a document each; the first one's index is from.
+func (b *batch) insert(ns namespace, from int, docs []bson.Raw) error {
+	for at := 0; at < len(docs) && !b.stop(); at += insertsAtOnce {
+		part := docs[at:min(at+insertsAtOnce, len(docs))]
+		if err := b.write(func(w repl.Writer) error { return b.insertAll(w, ns, from+at, part) }); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (b *batch) insertAll(w repl.Writer, ns namespace, from int, docs []bson.Raw) error {
 	for i, doc := range docs {
-		index := at + i
-		done, err := b.begin(w, int32(index))
+		index := from + i
+		done, err := b.begin(w, index)
 		if err != nil {
 			return err
 		}
-		if done != nil {
-			b.n++
+		if done == nil {
+			b.c.s.ops.insert.Add(1)
+			if doc, err = insertable(doc); err == nil {
+				err = ns.check(w)
+			}
+			if err == nil {
+				err = w.Insert(ns.db, ns.coll, doc)
+			}
+			if err == nil {
+				err = b.remember(w, index, nothingMore)
+			}
+		}
+		if err == nil {
+			b.into.done(index, outcome{n: 1})
 			continue
 		}
-		if doc, err = insertable(doc); err == nil {
-			err = w.Insert(b.r.db, coll, doc)
-		}
-		if err != nil {
-			if err := b.fail(index, err); err != nil {
-				return err
-			}
-			if b.stop() {
-				return nil
-			}
-			continue
-		}
-		if err := b.remember(w, int32(index), nothingMore); err != nil {
+		if err := b.fail(index, err); err != nil {
 			return err
 		}
-		b.n++
+		if b.stop() {
+			return nil
+		}
 	}
 	return nil
 }

@@ -96,7 +96,7 @@ func (c *conn) appendLabels(r *request, e *query.Error, code int32, fail *failur
 		labels = fail.labels
 	case r.hasTxn && r.cmd != nil && r.cmd.retryable && retriable(code):
 		labels = append(labels, labelRetryable)
-		if e != nil && !r.wrote && c.wroteBefore {
+		if e != nil && !r.wrote && c.wroteBefore && c.s.version.wire >= wire60 {
 			labels = append(labels, labelNoWrites)
 		}
 	}

@@ -61,7 +61,7 @@ type generic struct {
 
 // parse reads the message as a command: its name, its database and the generic
 // fields. It needs no validity of the command itself.
-func (r *request) parse(m *message) error {
+func (r *request) parse(m *message, version wireVersion) error {
 	*r = request{msg: m, args: r.args[:0], received: time.Now()}
 	s := scan(m.body)
 	first, ok := s.next()
@@ -74,11 +74,9 @@ func (r *request) parse(m *message) error {
 		return refuse(codeFailedToParse, "Empty command object")
 	}
 	r.first = first.value
-	r.cmd = commandsByName[string(first.key)]
-	if r.cmd != nil {
-		r.name = r.cmd.name
-	} else {
-		r.name = string(first.key)
+	r.name = string(first.key)
+	if cmd := commandsByName[r.name]; cmd != nil && version >= cmd.since {
+		r.cmd, r.name = cmd, cmd.name
 	}
 	if m.opcode == opQuery {
 		r.secondaryOk = m.flags&querySecondaryOk != 0
@@ -90,7 +88,7 @@ func (r *request) parse(m *message) error {
 		if !ok {
 			break
 		}
-		known, err := r.generic.take(r.name, f)
+		known, err := r.generic.take(r.name, f, version)
 		if err != nil {
 			return err
 		}
@@ -127,18 +125,22 @@ func (r *request) parse(m *message) error {
 }
 
 // take reads a generic field; known is false for what is none.
-func (g *generic) take(cmd string, f field) (known bool, err error) {
+func (g *generic) take(cmd string, f field, version wireVersion) (known bool, err error) {
 	switch string(f.key) {
 	case "comment":
 		return true, nil
-	case "lsid", "txnNumber", "$clusterTime", "$readPreference", "maxTimeMS", "readConcern", "writeConcern",
-		"apiVersion", "apiStrict", "apiDeprecationErrors":
-		if t := f.value.Type; t == bson.TypeNull || t == bson.TypeUndefined {
-			return true, nil // the same as none
+	case "apiVersion", "apiStrict", "apiDeprecationErrors":
+		if version < wire50 {
+			return false, nil // an unknown field, like any other
 		}
-		return true, g.set(cmd, string(f.key), f.value)
+	case "lsid", "txnNumber", "$clusterTime", "$readPreference", "maxTimeMS", "readConcern", "writeConcern":
+	default:
+		return false, nil
 	}
-	return false, nil
+	if t := f.value.Type; t == bson.TypeNull || t == bson.TypeUndefined {
+		return true, nil // the same as none
+	}
+	return true, g.set(cmd, string(f.key), f.value)
 }
 
 func (g *generic) set(cmd, key string, v bson.RawValue) (err error) {
@@ -324,6 +326,16 @@ func sessionName(id [16]byte) string {
 	b[23] = '-'
 	hex.Encode(b[24:], id[10:])
 	return string(b[:])
+}
+
+// sequence returns the document sequence of that name, if there is one.
+func (r *request) sequence(name string) (docs []bson.Raw, ok bool) {
+	for i := range r.msg.seqs {
+		if r.msg.seqs[i].name == name {
+			return r.msg.seqs[i].docs, true
+		}
+	}
+	return nil, false
 }
 
 // namespace is what a command is about, for those who ask by it: the database,

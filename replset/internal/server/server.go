@@ -17,9 +17,6 @@ import (
 	"github.com/evenkeel/evenkeel/replset/internal/repl"
 )
 
-// DefaultVersion is the version that buildInfo and hello speak for.
-const DefaultVersion = "7.0.14"
-
 // ErrClosed is returned by Serve on a closed server.
 var ErrClosed = errors.New("server: closed")
 
@@ -32,9 +29,9 @@ type Config struct {
 	// Users may log in, with SCRAM or a client's certificate; each of them may do everything.
 	// With none, no login is needed.
 	Users []User
-	// Version is reported by buildInfo. Defaults to DefaultVersion. It must be a
-	// 7.0 one: the wire version does not change with it.
-	Version string
+	// Version is the series of releases that the server speaks for. Defaults to
+	// DefaultVersion.
+	Version Version
 	// Faults strike this server's commands and connections; nil is none, for good.
 	Faults *Faults
 }
@@ -45,7 +42,7 @@ type Server struct {
 	node    repl.Node
 	tls     *tls.Config
 	users   *users // nil for none: then nobody need log in
-	version string
+	version Version
 	started time.Time
 
 	ctx    context.Context // ends with Close
@@ -80,8 +77,8 @@ func New(cfg Config) *Server {
 	if s.faults = cfg.Faults; s.faults == nil {
 		s.faults = &Faults{}
 	}
-	if s.version == "" {
-		s.version = DefaultVersion
+	if s.version == (Version{}) {
+		s.version, _ = ParseVersion(DefaultVersion) // there is one of that name
 	}
 	if len(cfg.Users) > 0 {
 		s.users = newUsers(cfg.Users)

@@ -50,7 +50,7 @@ func (p *fieldReader) scale() int64 {
 		return 1
 	}
 	if f < 1 || f > math.MaxInt32 {
-		p.fail(refuse(51024, "BSON field 'scale' value must be >= 1, actual value '%v'", f))
+		p.fail(refuse(codeOutOfBounds, "BSON field 'scale' value must be >= 1, actual value '%v'", f))
 		return 1
 	}
 	return int64(f)
@@ -230,6 +230,10 @@ func getDefaultRWConcern(c *conn, r *request) error {
 		return refuse(51300, "'getDefaultRWConcern' is not supported on standalone nodes.")
 	}
 	w := &c.out
+	w.date("localUpdateWallClockTime", time.Now())
+	if c.s.version.wire < wire50 {
+		return nil // there is no default but what somebody has set
+	}
 	at := w.doc("defaultReadConcern")
 	w.string("level", "local")
 	w.close(at)
@@ -239,6 +243,5 @@ func getDefaultRWConcern(c *conn, r *request) error {
 	w.close(at)
 	w.string("defaultWriteConcernSource", "implicit")
 	w.string("defaultReadConcernSource", "implicit")
-	w.date("localUpdateWallClockTime", time.Now())
 	return nil
 }

@@ -23,7 +23,7 @@ func TestDbStatsAndCollStatsCountWhatIsThere(t *testing.T) {
 	if of = w.ok("game", bson.D{{Key: "collStats", Value: "none"}}); of.Lookup("count").AsInt64() != 0 {
 		t.Errorf("collStats of none: %v", of)
 	}
-	w.refused("game", bson.D{{Key: "dbStats", Value: 1}, {Key: "scale", Value: 0}}, 51024)
+	w.refused("game", bson.D{{Key: "dbStats", Value: 1}, {Key: "scale", Value: 0}}, codeBadValue)
 	w.refused("game", bson.D{{Key: "collStats", Value: "c"}, {Key: "scale", Value: "k"}}, codeTypeMismatch)
 }
 

@@ -8,9 +8,9 @@ import (
 )
 
 var writeCommands = []*command{
-	{name: "insert", run: runInsert, sequence: "documents", where: primaryOnly, kind: writeKind, writeConcern: true, retryable: true, inV1: true},
-	{name: "update", run: runUpdate, sequence: "updates", where: primaryOnly, kind: writeKind, writeConcern: true, retryable: true, inV1: true},
-	{name: "delete", run: runDelete, sequence: "deletes", where: primaryOnly, kind: writeKind, writeConcern: true, retryable: true, inV1: true},
+	{name: "insert", run: runInsert, sequences: []string{"documents"}, where: primaryOnly, kind: writeKind, writeConcern: true, retryable: true, inV1: true},
+	{name: "update", run: runUpdate, sequences: []string{"updates"}, where: primaryOnly, kind: writeKind, writeConcern: true, retryable: true, inV1: true},
+	{name: "delete", run: runDelete, sequences: []string{"deletes"}, where: primaryOnly, kind: writeKind, writeConcern: true, retryable: true, inV1: true},
 	{name: "findAndModify", aliases: []string{"findandmodify"}, run: findAndModify, where: primaryOnly, kind: writeKind, writeConcern: true, retryable: true, inV1: true},
 }
 
@@ -20,88 +20,76 @@ type updateStatement struct {
 	update       bson.RawValue
 	multi        bool
 	upsert       bool
+	supplied     bool     // upsert the document in constants
+	constants    bson.Raw // for a pipeline
+	sort         bson.Raw
 	arrayFilters []bson.Raw
 	hint         *hint
 }
 
 func runUpdate(c *conn, r *request) error {
-	b, coll, statements, err := c.parseBatch(r, "updates")
+	b, reply, ns, statements, err := c.parseBatch(r, "updates")
 	if err != nil {
 		return err
 	}
 	parsed := make([]updateStatement, len(statements))
 	for i, doc := range statements {
-		if parsed[i], err = parseUpdate(doc); err != nil {
+		if parsed[i], err = parseUpdate(doc, c.s.version.wire); err != nil {
 			return err
 		}
 	}
 	r.retain = true // a replacement document may lie in the request
-	c.s.ops.update.Add(int64(len(parsed)))
 	c.tally.writes.Add(int64(len(parsed)))
 	for i := range parsed {
 		if b.stop() {
 			break
 		}
-		if err := b.update(coll, i, &parsed[i]); err != nil {
+		switch st := &parsed[i]; {
+		case st.multi && st.sort != nil:
+			return errSortedMulti // of the whole command, as in the server
+		case r.hasTxn && st.multi:
+			err = b.fail(i, refuse(codeInvalidOptions, "Cannot use (or request) retryable writes with multi=true"))
+		default:
+			err = b.update(ns, i, st)
+		}
+		if err != nil {
 			return err
 		}
 	}
-	b.appendReply(true)
+	reply.append(b, true)
 	return nil
 }
 
-// parseBatch reads what update and delete have in common.
-func (c *conn) parseBatch(r *request, name string) (b *batch, coll string, statements []bson.Raw, err error) {
-	if coll, err = r.collection(); err != nil {
-		return nil, "", nil, err
-	}
-	b = &batch{c: c, r: r, ordered: true}
-	given := false
-	p := r.fields()
-	for p.next() {
-		switch key := string(p.f.key); key {
-		case name:
-			statements, given = p.documents(), p.given()
-		case "ordered":
-			b.ordered = p.strictFlag() || !p.given()
-		case "bypassDocumentValidation":
-			p.flag()
-		case "let":
-			p.refuseVariables()
-		default:
-			p.unknown()
-		}
-	}
-	if p.err != nil {
-		return nil, "", nil, p.err
-	}
-	statements, err = r.statements(statements, given, name)
-	return b, coll, statements, err
-}
+var errSortedMulti = refuse(codeFailedToParse, "Cannot specify sort with multi=true")
 
-func parseUpdate(doc bson.Raw) (u updateStatement, err error) {
+func parseUpdate(doc bson.Raw, version wireVersion) (u updateStatement, err error) {
 	p := read("update.updates", doc)
 	for p.next() {
 		switch string(p.f.key) {
 		case "q":
 			u.filter = p.document()
 		case "u":
-			u.update = p.f.value
-			switch u.update.Type {
-			case bson.TypeEmbeddedDocument, bson.TypeArray:
-			default:
-				p.fail(refuse(codeFailedToParse, "Update argument must be either an object or an array"))
-			}
+			u.update = p.modification()
+		case "c":
+			u.constants = p.document()
 		case "multi":
 			u.multi = p.flag()
 		case "upsert":
 			u.upsert = p.flag()
+		case "upsertSupplied":
+			u.supplied = p.flag()
 		case "arrayFilters":
 			u.arrayFilters = p.documents()
 		case "collation":
 			p.simpleCollation()
 		case "hint":
 			u.hint = p.hint()
+		case "sort":
+			if version < wire80 {
+				p.unknown()
+				break
+			}
+			u.sort = p.document()
 		default:
 			p.unknown()
 		}
@@ -116,88 +104,129 @@ func parseUpdate(doc bson.Raw) (u updateStatement, err error) {
 	return u, p.err
 }
 
-func (b *batch) update(coll string, index int, st *updateStatement) error {
-	if b.r.hasTxn && st.multi {
-		return b.fail(index, refuse(codeInvalidOptions, "Cannot use (or request) retryable writes with multi=true"))
+// modification reads an update: operators, a replacement, or a pipeline.
+func (p *fieldReader) modification() bson.RawValue {
+	switch p.f.value.Type {
+	case bson.TypeEmbeddedDocument, bson.TypeArray:
+	default:
+		p.fail(refuse(codeFailedToParse, "Update argument must be either an object or an array"))
 	}
-	f, err := compileFilter(st.filter)
+	return p.f.value
+}
+
+// updater is an update statement ready to run.
+type updater struct {
+	*updateStatement
+	match     *query.Filter
+	order     *query.Sort
+	backwards bool // the natural order, from its end
+	change    *query.Update
+}
+
+func (st *updateStatement) compile() (*updater, error) {
+	x := &updater{updateStatement: st}
+	var err error
+	if x.match, err = compileFilter(st.filter); err != nil {
+		return nil, err
+	}
+	if len(st.sort) > 5 {
+		if x.order, err = query.CompileSort(st.sort); err != nil {
+			return nil, err
+		}
+		if direction, ok := x.order.Natural(); ok {
+			x.order, x.backwards = nil, direction < 0
+		}
+	}
+	if st.update.Type != bson.TypeArray {
+		switch {
+		case st.constants != nil:
+			return nil, refuse(51198, "Constant values may only be specified for pipeline updates")
+		case st.supplied:
+			return nil, refuse(codeFailedToParse, "the parameter 'upsertSupplied' is set to 'true', but no document was supplied")
+		}
+	}
+	x.change, err = query.CompileUpdate(st.update, query.UpdateOptions{Multi: st.multi, Upsert: st.upsert, ArrayFilters: st.arrayFilters})
+	return x, err
+}
+
+// update executes a statement, whose changes are one atomic unit.
+func (b *batch) update(ns namespace, index int, st *updateStatement) error {
+	x, err := st.compile()
 	if err != nil {
+		b.c.s.ops.update.Add(1)
 		return b.fail(index, err)
 	}
-	u, err := query.CompileUpdate(st.update, query.UpdateOptions{Multi: st.multi, Upsert: st.upsert, ArrayFilters: st.arrayFilters})
-	if err != nil {
-		return b.fail(index, err)
-	}
-	var n, modified int64
-	var inserted *bson.RawValue
+	var o outcome
+	var failure error
 	err = b.write(func(w repl.Writer) error {
-		n, modified, inserted = 0, 0, nil
-		done, err := b.begin(w, int32(index))
+		o, failure = outcome{}, nil
+		done, err := b.begin(w, index)
 		if err != nil {
 			return err
 		}
 		if done != nil {
-			n, modified, inserted = updateRecorded(done.Result)
+			o = updateRecorded(done.Result)
 			return nil
 		}
-		n, modified, inserted, err = b.applyUpdate(w, coll, f, u, st)
-		if err != nil && fatal(err) {
-			return err
+		b.c.s.ops.update.Add(1)
+		if o, failure = b.applyUpdate(w, ns, x); failure != nil {
+			if fatal(failure) {
+				return failure
+			}
+			return nil // what the statement changed before stays, as in the server
 		}
-		if err != nil {
-			// What the statement changed before stays, as in the server.
-			return b.fail(index, err)
-		}
-		if modified > 0 || inserted != nil {
-			return b.remember(w, int32(index), updateRecord(n, modified, inserted))
+		if o.modified > 0 || o.upserted != nil {
+			return b.remember(w, index, updateRecord(o))
 		}
 		return nil
 	})
 	if err != nil {
 		return err
 	}
-	b.n += n
-	b.modified += modified
-	if inserted != nil {
-		b.upserted = append(b.upserted, upsert{index, *inserted})
+	if failure != nil {
+		return b.fail(index, failure)
 	}
+	b.into.done(index, o)
 	return nil
 }
 
-func (b *batch) applyUpdate(w repl.Writer, coll string, f *query.Filter, u *query.Update, st *updateStatement) (n, modified int64, inserted *bson.RawValue, err error) {
-	have := w.Collection(b.r.db, coll)
-	if err := st.hint.check(b.r.db, coll, have); err != nil {
-		return 0, 0, nil, err
+func (b *batch) applyUpdate(w repl.Writer, ns namespace, x *updater) (o outcome, err error) {
+	if err := ns.check(w); err != nil {
+		return o, err
+	}
+	have := w.Collection(ns.db, ns.coll)
+	if err := x.hint.check(ns.db, ns.coll, have); err != nil {
+		return o, err
 	}
 	limit := int64(1)
-	if st.multi {
+	if x.multi {
 		limit = 0
 	}
-	docs, err := firstMatches(b.c.opCtx, have, f, nil, false, 0, limit)
+	docs, err := firstMatches(b.c.opCtx, have, x.match, x.order, x.backwards, 0, limit)
 	if err != nil {
-		return 0, 0, nil, err
+		return o, err
 	}
 	for _, doc := range docs {
-		next, changed, err := u.ApplyMatched(doc, f)
+		next, changed, err := x.change.ApplyMatched(doc, x.match)
 		if err == nil && changed {
-			err = w.Replace(b.r.db, coll, docID(doc), next)
+			err = w.Replace(ns.db, ns.coll, docID(doc), next)
 		}
 		if err != nil {
-			return 0, 0, nil, err
+			return o, err
 		}
-		n++
+		o.n++
 		if changed {
-			modified++
+			o.modified++
 		}
 	}
-	if n > 0 || !st.upsert {
-		return n, modified, nil, nil
+	if o.n > 0 || !x.upsert {
+		return o, nil
 	}
-	id, _, err := upsertDocument(w, b.r.db, coll, u, st.filter)
+	id, _, err := upsertDocument(w, ns.db, ns.coll, x.change, x.filter)
 	if err != nil {
-		return 0, 0, nil, err
+		return o, err
 	}
-	return 1, 0, &id, nil
+	return outcome{n: 1, upserted: &id}, nil
 }
 
 // upsertDocument inserts what an upsert makes of its filter.
@@ -221,27 +250,27 @@ func docID(doc bson.Raw) bson.RawValue {
 }
 
 // updateRecord is an executed update as the session remembers it.
-func updateRecord(n, modified int64, inserted *bson.RawValue) bson.Raw {
+func updateRecord(o outcome) bson.Raw {
 	var w builder
 	at := w.open()
-	w.int64("n", n)
-	w.int64("m", modified)
-	if inserted != nil {
-		w.value("u", *inserted)
+	w.int64("n", o.n)
+	w.int64("m", o.modified)
+	if o.upserted != nil {
+		w.value("u", *o.upserted)
 	}
 	w.close(at)
 	return w.b
 }
 
-func updateRecorded(doc bson.Raw) (n, modified int64, inserted *bson.RawValue) {
+func updateRecorded(doc bson.Raw) (o outcome) {
 	if v, ok := lookup(doc, "n"); ok {
-		n, _ = integral(v)
+		o.n, _ = integral(v)
 	}
 	if v, ok := lookup(doc, "m"); ok {
-		modified, _ = integral(v)
+		o.modified, _ = integral(v)
 	}
 	if v, ok := lookup(doc, "u"); ok {
-		inserted = &v
+		o.upserted = &v
 	}
-	return n, modified, inserted
+	return o
 }

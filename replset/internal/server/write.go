@@ -1,6 +1,7 @@
 package server
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"sync/atomic"
@@ -11,41 +12,50 @@ import (
 	"github.com/evenkeel/evenkeel/replset/internal/repl"
 )
 
-// operations counts what serverStatus calls opcounters: statements, not commands.
+// operations counts what serverStatus calls opcounters: statements as they are executed,
+// not commands.
 type operations struct{ insert, update, delete atomic.Int64 }
+
+// namespace is a collection that is written to.
+type namespace struct {
+	db, coll string
+	uuid     []byte // the collection must be the one with this UUID, if any is given
+}
 
 // batch is a write command's statements as they are executed.
 type batch struct {
 	c       *conn
 	r       *request
 	ordered bool
+	numbers statementNumbers
+	into    ledger
 
-	n        int64
-	modified int64
-	upserted []upsert
-	failed   []writeError
+	failures int
 	retried  []int32
 }
 
-type upsert struct {
-	index int
-	id    bson.RawValue
+// ledger takes down what has become of a batch's statements: of each at most once, in
+// their order.
+type ledger interface {
+	done(index int, o outcome)
+	failed(index int, e *query.Error)
 }
 
-// writeError is a statement's failure, which leaves the rest of the command
-// standing.
-type writeError struct {
-	index int
-	err   *query.Error
+// outcome is what a statement did: n documents inserted, matched or deleted.
+type outcome struct {
+	n, modified int64
+	upserted    *bson.RawValue
 }
 
-// fail notes a statement's failure. It returns the errors that end the whole
-// command instead: those that say that this member, or this session, cannot write.
+// fail notes a statement's failure, which leaves the rest of the command standing. It
+// returns the errors that end the whole command instead: those that say that this member,
+// or this session, cannot write.
 func (b *batch) fail(index int, err error) error {
 	if fatal(err) {
 		return err
 	}
-	b.failed = append(b.failed, writeError{index, asError(err)})
+	b.failures++
+	b.into.failed(index, asError(err))
 	return nil
 }
 
@@ -62,7 +72,7 @@ func fatal(err error) bool {
 }
 
 // stop says that no further statement is to be executed.
-func (b *batch) stop() bool { return b.ordered && len(b.failed) > 0 }
+func (b *batch) stop() bool { return b.ordered && b.failures > 0 }
 
 // write runs fn on the primary's state and notes how far the command has
 // written.
@@ -88,80 +98,128 @@ func (c *conn) write(r *request, fn func(w repl.Writer) error) error {
 
 // begin starts a statement of a retryable write. When it was executed before, done is its
 // record.
-func (b *batch) begin(w repl.Writer, stmt int32) (done *repl.RetryRecord, err error) {
+func (b *batch) begin(w repl.Writer, index int) (done *repl.RetryRecord, err error) {
 	if !b.r.hasTxn {
 		return nil, nil
 	}
-	done, err = w.BeginStatement(b.r.session, b.r.txnNumber, stmt)
+	number := b.numbers.of(index)
+	done, err = w.BeginStatement(b.r.session, b.r.txnNumber, number)
 	if done != nil {
-		b.retried = append(b.retried, stmt)
+		b.retried = append(b.retried, number)
 	}
 	return done, err
 }
 
 // remember notes a statement that has changed something, with its result.
-func (b *batch) remember(w repl.Writer, stmt int32, result bson.Raw) error {
+func (b *batch) remember(w repl.Writer, index int, result bson.Raw) error {
 	if !b.r.hasTxn {
 		return nil
 	}
-	return w.Remember(b.r.session, b.r.txnNumber, repl.RetryRecord{StmtID: stmt, Result: result})
+	return w.Remember(b.r.session, b.r.txnNumber, repl.RetryRecord{StmtID: b.numbers.of(index), Result: result})
 }
 
-// appendReply appends what all write commands answer; update says that it was
-// one, which tells more.
-func (b *batch) appendReply(update bool) {
-	w := &b.c.out
-	w.int32("n", int32(b.n))
-	if len(b.failed) > 0 {
-		at := w.array("writeErrors")
-		for i, f := range b.failed {
-			one := w.docAt(i)
-			w.int32("index", int32(f.index))
-			w.int32("code", f.err.Code)
-			w.fields(f.err.Extra)
-			w.string("errmsg", f.err.Message)
-			w.close(one)
-		}
-		w.close(at)
+// check refuses a collection that is another one than the client wrote to before.
+func (ns *namespace) check(w repl.Writer) error {
+	if ns.uuid == nil {
+		return nil
 	}
-	if update {
-		if len(b.upserted) > 0 {
-			at := w.array("upserted")
-			for i, u := range b.upserted {
-				one := w.docAt(i)
-				w.int32("index", int32(u.index))
-				w.value("_id", u.id)
-				w.close(one)
-			}
-			w.close(at)
-		}
-		w.int32("nModified", int32(b.modified))
+	if have := w.Collection(ns.db, ns.coll); have != nil && bytes.Equal(have.Info().UUID.Data, ns.uuid) {
+		return nil
 	}
-	st := b.c.s.node.Status()
-	if st.Role != repl.Standalone {
-		appendOpTime(w, "opTime", b.r.wroteUpTo)
-		w.objectID("electionId", st.ElectionID)
-		if len(b.retried) > 0 {
-			at := w.array("retriedStmtIds")
-			for i, id := range b.retried {
-				w.int32At(i, id)
-			}
-			w.close(at)
+	var actual any
+	for _, info := range w.Collections(ns.db) {
+		if bytes.Equal(info.UUID.Data, ns.uuid) {
+			actual = info.Name
 		}
 	}
+	e := refuse(codeCollectionUUIDMismatch, "Collection UUID does not match that specified")
+	e.Extra = bson.D{
+		{Key: "db", Value: ns.db}, {Key: "collectionUUID", Value: bson.Binary{Subtype: bson.TypeBinaryUUID, Data: ns.uuid}},
+		{Key: "expectedCollection", Value: ns.coll}, {Key: "actualCollection", Value: actual},
+	}
+	return e
 }
 
-// statements returns a write command's array, from its body or from a document
-// sequence, and checks its size.
-func (r *request) statements(fromBody []bson.Raw, given bool, name string) ([]bson.Raw, error) {
-	for i := range r.msg.seqs {
-		fromBody, given = r.msg.seqs[i].docs, true // dispatch has checked the name
+// parseBatch reads what insert, update and delete have in common. name is that of the array
+// that holds the statements.
+func (c *conn) parseBatch(r *request, name string) (b *batch, reply *batchReply, ns namespace, statements []bson.Raw, err error) {
+	reply = &batchReply{}
+	b = &batch{c: c, r: r, ordered: true, into: reply}
+	ns.db = r.db
+	if ns.coll, err = r.collection(); err != nil {
+		return nil, nil, ns, nil, err
+	}
+	given := false
+	p := r.fields()
+	for p.next() {
+		switch key := string(p.f.key); {
+		case key == name:
+			statements, given = p.documents(), p.given()
+		case b.option(&p):
+		case key == "let" && name != "documents":
+			p.refuseVariables()
+		default:
+			p.unknown()
+		}
+	}
+	if p.err != nil {
+		return nil, nil, ns, nil, p.err
+	}
+	if docs, ok := r.sequence(name); ok {
+		statements, given = docs, true
 	}
 	if !given {
-		return nil, errMissing(r.name, name)
+		return nil, nil, ns, nil, errMissing(r.name, name)
 	}
-	if n := len(fromBody); n == 0 || n > maxBatch {
-		return nil, errBatchSize(n)
+	return b, reply, ns, statements, b.checkLength(len(statements))
+}
+
+// option reads a field that every command with statements may have; it says whether the
+// field is one.
+func (b *batch) option(p *fieldReader) bool {
+	switch string(p.f.key) {
+	case "ordered":
+		b.ordered = p.strictFlag() || !p.given()
+	case "bypassDocumentValidation":
+		p.flag() // there are no validators
+	case "stmtId":
+		b.numbers.first, b.numbers.hasFirst = p.strictInt(), p.given()
+	case "stmtIds":
+		b.numbers.list = p.strictInts()
+	default:
+		return false
 	}
-	return fromBody, nil
+	return true
+}
+
+// checkLength checks what hangs on how many statements there are.
+func (b *batch) checkLength(n int) error {
+	if n == 0 || n > maxBatch {
+		return errBatchSize(n)
+	}
+	return b.numbers.check(b.r.name, n)
+}
+
+// statementNumbers are the numbers by which a session remembers a command's statements.
+type statementNumbers struct {
+	first    int32
+	hasFirst bool
+	list     []int32 // nil when they rise from the first one
+}
+
+func (s *statementNumbers) of(index int) int32 {
+	if s.list != nil {
+		return s.list[index]
+	}
+	return s.first + int32(index)
+}
+
+func (s *statementNumbers) check(command string, n int) error {
+	switch {
+	case s.hasFirst && s.list != nil:
+		return refuse(codeInvalidOptions, "May not specify both stmtId and stmtIds in %s command", command)
+	case s.list != nil && len(s.list) != n:
+		return refuse(codeInvalidLength, "Number of statement ids must match the number of batch entries. Got %d statement ids but %d operations.", len(s.list), n)
+	}
+	return nil
 }
