@@ -2,7 +2,8 @@
 // demos and benchmarks. Each member is a server of its own on a loopback port, with its own
 // copy of the data, and clients take it for the real thing: replication, elections,
 // rollback, sessions, retryable writes and write concerns work. What it does not
-// support it refuses with the server's own error code.
+// support it refuses with the server's own error code. Options.Version says which version
+// of the server it is taken for.
 //
 //	set, err := replset.Start(replset.Options{Members: 3})
 //	if err != nil {

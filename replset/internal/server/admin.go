@@ -112,7 +112,7 @@ func serverStatus(c *conn, r *request) error {
 	total := int64(0)
 	for name, n := range metrics {
 		switch name {
-		case "find", "getMore", "insert", "update", "delete":
+		case "find", "getMore", "insert", "update", "delete", "bulkWrite":
 		default:
 			total += n
 		}

@@ -38,6 +38,7 @@ const (
 	codeExceededMemoryLimit        int32 = 146
 	codeClientMetadataMutated      int32 = 186
 	codePrimarySteppedDown         int32 = 189
+	codeInvalidUUID                int32 = 207
 	codeClusterTimeTooFarAhead     int32 = 209
 	codeTransactionTooOld          int32 = 225
 	codeNotImplemented             int32 = 238
@@ -86,7 +87,7 @@ var codeNames = map[int32]string{
 	166: "CommandNotSupportedOnView",
 	168: "InvalidPipelineOperator", 175: "QueryPlanKilled", 186: "ClientMetadataCannotBeMutated",
 	189: "PrimarySteppedDown", 197: "InvalidIndexSpecificationOption", 202: "NetworkInterfaceExceededTimeLimit",
-	206: "NoSuchSession", 209: "ClusterTimeFailsRateLimiter", 211: "KeyNotFound", 217: "IncompleteTransactionHistory",
+	206: "NoSuchSession", 207: "InvalidUUID", 209: "ClusterTimeFailsRateLimiter", 211: "KeyNotFound", 217: "IncompleteTransactionHistory",
 	222: "CloseChangeStream", 223: "IllegalOpMsgFlag", 224: "QueryFeatureNotAllowed", 225: "TransactionTooOld",
 	234: "RetryChangeStream", 237: "CursorKilled", 238: "NotImplemented", 239: "SnapshotTooOld",
 	241: "ConversionFailure", 244: "TransactionAborted", 246: "SnapshotUnavailable", 251: "NoSuchTransaction",

@@ -171,6 +171,7 @@ func (c *conn) dispatch() (*failure, error) {
 	if err != nil {
 		return fail, err
 	}
+	r.unacknowledged = wc.given && !wc.majority && wc.tag == "" && wc.n == 0
 	if ctx.Err() != nil {
 		return fail, ctx.Err()
 	}

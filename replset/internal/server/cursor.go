@@ -192,13 +192,18 @@ func (c *conn) appendCursor(r *request, coll string, res results, n int64, singl
 	}
 	var id int64
 	if more && !single {
-		cur := &cursor{db: r.db, coll: coll, session: r.session, user: c.user, level: r.readLevel, results: res, noTimeout: noTimeout}
-		c.s.cursors.add(cur)
-		id = cur.id
+		id = c.openCursor(r, coll, res, noTimeout)
 		r.retain = true // the projection lies in the request
 	}
 	w.int64("id", id)
 	w.string("ns", r.db+"."+coll)
 	w.close(at)
 	return nil
+}
+
+// openCursor keeps what is left of a command's results for getMore.
+func (c *conn) openCursor(r *request, coll string, res results, noTimeout bool) (id int64) {
+	cur := &cursor{db: r.db, coll: coll, session: r.session, user: c.user, level: r.readLevel, results: res, noTimeout: noTimeout}
+	c.s.cursors.add(cur)
+	return cur.id
 }

@@ -86,6 +86,7 @@ var words = []string{
 	"comment", "collection", "cursors", "client", "application", "topologyVersion", "processId", "counter", "saslSupportedMechs", "admin.a",
 	"speculativeAuthenticate", "mechanism", "SCRAM-SHA-256", "payload", "conversationId", "apiVersion", "1", "apiStrict", "data", "failCommands",
 	"errorCode", "times", "off", "c", "*", "simple", "nameOnly", "force", "secondaryCatchUpPeriodSecs", "n,,n=a,r=b", "listCollections",
+	"ops", "nsInfo", "ns", "insert", "delete", "document", "filter", "updateMods", "constants", "errorsOnly", "collectionUUID", "stmtId", "stmtIds", "admin.c",
 }
 
 func (m *maker) word() string { return words[m.next(len(words))] }
@@ -155,6 +156,8 @@ func FuzzCommand(f *testing.F) {
 		{{Key: "find", Value: "c"}, {Key: "filter", Value: bson.D{{Key: "a", Value: bson.D{{Key: "$gt", Value: 1}}}}}, {Key: "sort", Value: bson.D{{Key: "a", Value: 1}}}, {Key: "batchSize", Value: 1}},
 		{{Key: "aggregate", Value: "c"}, {Key: "pipeline", Value: bson.A{bson.D{{Key: "$match", Value: bson.D{}}}}}, {Key: "cursor", Value: bson.D{}}},
 		{{Key: "createIndexes", Value: "c"}, {Key: "indexes", Value: bson.A{bson.D{{Key: "key", Value: bson.D{{Key: "a", Value: 1}}}, {Key: "name", Value: "a_1"}}}}},
+		bulkOf(insertOp(0, 1), updateOp(1, bson.D{}, set("a", 1), upserts), deleteOp(0, bson.D{}, multi)),
+		with(retryable(bulkOf(updateOp(0, id(1), set("a", 1)), insertOp(1, 1)), 4), "cursor", batchSize(1)),
 		{{Key: "getMore", Value: int64(1)}, {Key: "collection", Value: "c"}},
 		{{Key: "hello", Value: 1}, {Key: "client", Value: bson.D{{Key: "application", Value: bson.D{{Key: "name", Value: "x"}}}}}},
 		{{Key: "saslStart", Value: 1}, {Key: "mechanism", Value: scramSHA256}, {Key: "payload", Value: []byte("n,,n=a,r=b")}},

@@ -88,7 +88,7 @@ func (cur *cursor) belongs(r *request, coll, user string) error {
 // cursors of commands: "$cmd.listCollections", "$cmd.aggregate".
 func checkCursorCollection(db, coll string) error {
 	switch coll {
-	case "$cmd.listCollections", "$cmd.aggregate":
+	case "$cmd.listCollections", "$cmd.aggregate", bulkCollection:
 		return nil
 	}
 	return checkCollectionName(db, []byte(coll))

@@ -38,6 +38,8 @@ type request struct {
 	wroteUpTo  repl.OpTime // the op to wait for
 	readLevel  repl.ReadLevel
 	writeError error // why its write concern was not met
+
+	unacknowledged bool // its write concern asks for no answer
 }
 
 // generic is what any command may carry.
@@ -297,7 +299,7 @@ func sessionID(path string, doc []byte) (id [16]byte, err error) {
 			}
 			subtype, data := f.value.Binary()
 			if subtype != bson.TypeBinaryUUID || len(data) != len(id) {
-				return id, refuse(207, "uuid must be a 16-byte binary field with UUID (4) subtype")
+				return id, refuse(codeInvalidUUID, "uuid must be a 16-byte binary field with UUID (4) subtype")
 			}
 			copy(id[:], data)
 			found = true

@@ -12,6 +12,7 @@ var writeCommands = []*command{
 	{name: "update", run: runUpdate, sequences: []string{"updates"}, where: primaryOnly, kind: writeKind, writeConcern: true, retryable: true, inV1: true},
 	{name: "delete", run: runDelete, sequences: []string{"deletes"}, where: primaryOnly, kind: writeKind, writeConcern: true, retryable: true, inV1: true},
 	{name: "findAndModify", aliases: []string{"findandmodify"}, run: findAndModify, where: primaryOnly, kind: writeKind, writeConcern: true, retryable: true, inV1: true},
+	bulkWriteCommand,
 }
 
 // updateStatement is one statement of an update.

@@ -81,8 +81,8 @@ func (b *batch) write(fn func(w repl.Writer) error) error {
 }
 
 func (c *conn) write(r *request, fn func(w repl.Writer) error) error {
-	if r.db == "local" {
-		return refuse(codeNotImplemented, "writes to the database local are not supported")
+	if err := checkWritable(r.db); err != nil {
+		return err
 	}
 	r.wrote = true
 	op, err := c.s.node.Write(c.opCtx, fn)
@@ -93,6 +93,14 @@ func (c *conn) write(r *request, fn func(w repl.Writer) error) error {
 	}
 	r.wroteUpTo = op
 	c.wroteBefore = true
+	return nil
+}
+
+// checkWritable refuses the database that is each member's own.
+func checkWritable(db string) error {
+	if db == "local" {
+		return refuse(codeNotImplemented, "writes to the database local are not supported")
+	}
 	return nil
 }
 
