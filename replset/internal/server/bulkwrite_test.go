@@ -311,6 +311,9 @@ func TestABulkWriteIsRefusedWhereItCannotRun(t *testing.T) {
 	if got := labels(t, w.refused("admin", retryable(bulkOf(insertOp(0, 2)), 3), codeNotWritablePrimary)); !slices.Equal(got, []string{labelRetryable, labelNoWrites}) {
 		t.Error(got)
 	}
+	if got := s.srv.Counters().Commands["bulkWrite"]; got != 1 {
+		t.Errorf("%d bulkWrites ran", got)
+	}
 	start(t, "").dial().refused("admin", retryable(bulkOf(insertOp(0, 1)), 1), codeIllegalOperation)
 	for _, series := range []string{"4.4", "5.0", "6.0", "7.0"} {
 		if got := start(t, "rs0", as(t, series)).dial().refused("admin", bulkOf(insertOp(0, 1)), codeCommandNotFound).Lookup("errmsg").StringValue(); got != "no such command: 'bulkWrite'" {
@@ -345,7 +348,7 @@ func TestFaultsAndCountersKnowABulkWrite(t *testing.T) {
 		}
 	}
 	status := w.ok("admin", bson.D{{Key: "serverStatus", Value: 1}})
-	for name, want := range map[string]int64{"insert": 1, "update": 2, "delete": 2} {
+	for name, want := range map[string]int64{"insert": 1, "update": 2, "delete": 2, "command": 3} { // the others, this one included
 		if got := status.Lookup("opcounters", name).Int64(); got != want {
 			t.Errorf("%s: %d", name, got)
 		}
