@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net"
 	"slices"
+	"time"
 
 	"github.com/evenkeel/evenkeel/replset/internal/repl"
 )
@@ -109,7 +110,66 @@ func (s *Set) enlist(ctx context.Context, m *Member, config repl.MemberConfig) e
 		return fmt.Errorf("replset: adding %v: %w", m, err)
 	}
 	m.removed.Store(false)
+	m.list(config)
 	return nil
+}
+
+// Hide makes a member one that clients do not learn of, with priority 0, or one
+// like the others again, by a change of the config. A primary is made to step down
+// before.
+func (s *Set) Hide(ctx context.Context, i int, hidden bool) error {
+	return s.adjust(ctx, i, func(mc *repl.MemberConfig) { mc.Hidden = hidden })
+}
+
+// Delay makes a member stay that far behind the primary on purpose, 0 to be like the
+// others again, by a change of the config: unlike with Member.Lag, the set and its
+// clients know. A primary is made to step down before.
+func (s *Set) Delay(ctx context.Context, i int, d time.Duration) error {
+	return s.adjust(ctx, i, func(mc *repl.MemberConfig) { mc.Delay = max(d, 0) })
+}
+
+// adjust changes what the config says of one member.
+func (s *Set) adjust(ctx context.Context, i int, change func(*repl.MemberConfig)) error {
+	s.config.Lock()
+	defer s.config.Unlock()
+	m := s.Member(i)
+	if m.removed.Load() {
+		return fmt.Errorf("replset: %v has been removed", m)
+	}
+	if s.opts.Arbiters[i] {
+		return fmt.Errorf("replset: %v is an arbiter", m)
+	}
+	var now repl.MemberConfig
+	if err := s.depose(ctx, m); err != nil {
+		return err
+	}
+	err := s.reconfigure(ctx, func(members []repl.MemberConfig) ([]repl.MemberConfig, error) {
+		at := slices.IndexFunc(members, func(mc repl.MemberConfig) bool { return mc.ID == int32(i) })
+		change(&members[at])
+		members[at].Priority = 0
+		if !members[at].Hidden && members[at].Delay == 0 {
+			members[at].Priority = s.opts.chosenPriority(i)
+		}
+		now = members[at]
+		return members, nil
+	})
+	if err != nil {
+		return fmt.Errorf("replset: changing %v: %w", m, err)
+	}
+	m.list(now)
+	return nil
+}
+
+// depose makes a member step down, if it is the primary, and waits for another one.
+func (s *Set) depose(ctx context.Context, m *Member) error {
+	if s.Primary() != m {
+		return nil
+	}
+	if err := s.StepDown(ctx); err != nil {
+		return err
+	}
+	_, err := s.AwaitPrimary(ctx)
+	return err
 }
 
 // Remove takes a member out of the set's config and returns when a majority knows
@@ -122,13 +182,8 @@ func (s *Set) Remove(ctx context.Context, i int) error {
 	if m.removed.Load() {
 		return fmt.Errorf("replset: %v has been removed already", m)
 	}
-	if s.Primary() == m {
-		if err := s.StepDown(ctx); err != nil {
-			return err
-		}
-		if _, err := s.AwaitPrimary(ctx); err != nil {
-			return err
-		}
+	if err := s.depose(ctx, m); err != nil {
+		return err
 	}
 	err := s.reconfigure(ctx, func(members []repl.MemberConfig) ([]repl.MemberConfig, error) {
 		return slices.DeleteFunc(members, func(mc repl.MemberConfig) bool { return mc.ID == int32(i) }), nil

@@ -19,9 +19,10 @@ type Member struct {
 	door  *door // its own address
 	repl  *repl.Member
 
-	faults  *server.Faults
-	removed atomic.Bool // from the config
-	server  atomic.Pointer[server.Server]
+	faults   *server.Faults
+	removed  atomic.Bool // from the config
+	unlisted atomic.Bool // hidden, delayed or an arbiter: no URI names it
+	server   atomic.Pointer[server.Server]
 
 	mu         sync.Mutex // held while the process is started, ended or frozen
 	standalone bool
@@ -40,7 +41,13 @@ func newMember(s *Set, index int) (*Member, error) {
 		return nil, fmt.Errorf("replset: address for member %d: %w", index, err)
 	}
 	m.door = d
+	m.list(s.opts.member(index, ""))
 	return m, nil
+}
+
+// list notes whether clients learn of the member, as the config has it.
+func (m *Member) list(mc repl.MemberConfig) {
+	m.unlisted.Store(mc.Hidden || mc.Delay > 0 || mc.Arbiter)
 }
 
 // Index is the member's place in its set.

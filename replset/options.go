@@ -44,6 +44,11 @@ type Options struct {
 	// Hidden are the members, by index, that clients do not learn of; their
 	// priority is 0.
 	Hidden map[int]bool
+	// Delay is how far behind the primary members stay on purpose, by index; their
+	// priority is 0, and clients do not learn of them.
+	Delay map[int]time.Duration
+	// Arbiters are the members, by index, that vote and have no data.
+	Arbiters map[int]bool
 	// Tags are the members' tags, by index.
 	Tags map[int]map[string]string
 	// Version is the series of server releases that the members show themselves as: "4.4",
@@ -105,6 +110,14 @@ func (o *Options) complete() error {
 			return fmt.Errorf("replset: Options.Users[%d] logs in with a certificate, and has no password", i)
 		}
 	}
+	for i, d := range o.Delay {
+		switch {
+		case d < 0:
+			return fmt.Errorf("replset: Options.Delay[%d] is %v, must not be negative", i, d)
+		case d > 0 && o.Arbiters[i]:
+			return fmt.Errorf("replset: Options.Delay[%d] is %v, but Options.Arbiters makes it a member without data", i, d)
+		}
+	}
 	electable := false
 	for i := range o.Members {
 		switch p := o.priority(i); {
@@ -115,15 +128,20 @@ func (o *Options) complete() error {
 		}
 	}
 	if !electable {
-		return fmt.Errorf("replset: Options.Priority and Options.Hidden leave no member of %d that may become primary", o.Members)
+		return fmt.Errorf("replset: Options.Priority, Hidden, Delay and Arbiters leave no member of %d that may become primary", o.Members)
 	}
 	return nil
 }
 
 func (o *Options) priority(i int) float64 {
-	if o.Hidden[i] {
+	if o.Hidden[i] || o.Delay[i] > 0 || o.Arbiters[i] {
 		return 0
 	}
+	return o.chosenPriority(i)
+}
+
+// chosenPriority is that of a member that nothing keeps from being primary.
+func (o *Options) chosenPriority(i int) float64 {
 	if p, ok := o.Priority[i]; ok {
 		return p
 	}
@@ -132,6 +150,7 @@ func (o *Options) priority(i int) float64 {
 
 func (o *Options) member(i int, host string) repl.MemberConfig {
 	return repl.MemberConfig{
-		ID: int32(i), Host: host, Priority: o.priority(i), Votes: 1, Hidden: o.Hidden[i], Tags: o.Tags[i],
+		ID: int32(i), Host: host, Priority: o.priority(i), Votes: 1, Hidden: o.Hidden[i],
+		Delay: o.Delay[i], Arbiter: o.Arbiters[i], Tags: o.Tags[i],
 	}
 }

@@ -125,13 +125,13 @@ func (s *Set) Member(i int) *Member {
 	return s.members[i]
 }
 
-// URI is the connection string for the set: its members but the hidden and the
-// removed ones, its name, and the first of Options.Users. With TLS, a client also needs
+// URI is the connection string for the set: its members but the removed, the hidden and
+// the delayed ones and the arbiters, its name, and the first of Options.Users. With TLS, a client also needs
 // ClientTLS.
 func (s *Set) URI() string {
 	var hosts []string
 	for _, m := range s.Members() {
-		if !m.removed.Load() && !s.opts.Hidden[m.index] {
+		if !m.removed.Load() && !m.unlisted.Load() {
 			hosts = append(hosts, m.Host())
 		}
 	}
@@ -227,7 +227,8 @@ func (s *Set) AwaitPrimary(ctx context.Context) (*Member, error) {
 // AwaitSecondaries waits until the set is in its steady state: one member is the primary,
 // and every other one a secondary that knows it and has applied what the primary
 // had written when AwaitSecondaries was called. Members that are killed, frozen,
-// standalone or removed are not waited for; one in maintenance or cut off by a
+// standalone or removed are not waited for, arbiters and delayed ones have no data to wait
+// for; one in maintenance or cut off by a
 // partition is.
 func (s *Set) AwaitSecondaries(ctx context.Context) error {
 	primary, err := s.AwaitPrimary(ctx)
@@ -246,11 +247,12 @@ func (s *Set) AwaitSecondaries(ctx context.Context) error {
 			}
 			st := m.status()
 			switch {
+			case st.Role == repl.Arbiter:
 			case st.Role != repl.Secondary:
 				return false, fmt.Sprintf("member %d is no secondary", m.index)
 			case st.Primary != leader.Host():
 				return false, fmt.Sprintf("member %d does not know the primary", m.index)
-			case st.LastApplied.TS.Before(target.TS):
+			case st.SecondaryDelaySecs == 0 && st.LastApplied.TS.Before(target.TS):
 				return false, fmt.Sprintf("member %d has not caught up", m.index)
 			}
 		}

@@ -27,6 +27,7 @@ const (
 	Secondary  Role = 2
 	Recovering Role = 3
 	Startup2   Role = 5
+	Arbiter    Role = 7
 	Down       Role = 8
 	Rollback   Role = 9
 	Removed    Role = 10
@@ -46,6 +47,8 @@ func (r Role) String() string {
 		return "RECOVERING"
 	case Startup2:
 		return "STARTUP2"
+	case Arbiter:
+		return "ARBITER"
 	case Down:
 		return "DOWN"
 	case Rollback:

@@ -14,8 +14,16 @@ type MemberConfig struct {
 	Priority float64 // 0 never stands for election
 	Votes    int     // 0 or 1
 	Hidden   bool
-	Tags     map[string]string
+	// Delay is how far behind the primary the member stays on purpose; it must have
+	// priority 0.
+	Delay time.Duration
+	// Arbiter has a vote and no data; it must have priority 0.
+	Arbiter bool
+	Tags    map[string]string
 }
+
+// delaySecs is the delay as the config and hello say it.
+func (m *MemberConfig) delaySecs() int64 { return int64((m.Delay + time.Second - 1) / time.Second) }
 
 // config is a set's config. It never changes: a reconfiguration makes a new one.
 type config struct {
@@ -72,6 +80,18 @@ func (c *config) voters() int {
 // majority is how many voters are more than half of them.
 func (c *config) majority() int { return c.voters()/2 + 1 }
 
+// bearers is how many of the voters that have data make an entry a majority's: as many
+// as more than half of all voters, or where there are not as many, all of them.
+func (c *config) bearers() int {
+	n := 0
+	for _, m := range c.members {
+		if !m.Arbiter {
+			n += m.Votes
+		}
+	}
+	return min(n, c.majority())
+}
+
 // change returns the next config, with other members.
 func (c *config) change(term int64, members []MemberConfig) *config {
 	next := *c
@@ -99,12 +119,12 @@ func (c *config) document() bson.Raw {
 		members = append(members, bson.D{
 			{Key: "_id", Value: m.ID},
 			{Key: "host", Value: m.Host},
-			{Key: "arbiterOnly", Value: false},
+			{Key: "arbiterOnly", Value: m.Arbiter},
 			{Key: "buildIndexes", Value: true},
 			{Key: "hidden", Value: m.Hidden},
 			{Key: "priority", Value: m.Priority},
 			{Key: "tags", Value: tags},
-			{Key: "secondaryDelaySecs", Value: int64(0)},
+			{Key: "secondaryDelaySecs", Value: m.delaySecs()},
 			{Key: "votes", Value: int32(m.Votes)},
 		})
 	}

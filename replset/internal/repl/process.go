@@ -245,6 +245,8 @@ func (p *process) enterConfig() {
 		p.role = Startup
 	case p.disk.cfg.find(p.id) == nil:
 		p.role = Removed
+	case p.disk.cfg.find(p.id).Arbiter:
+		p.role = Arbiter
 	case p.disk.log.top().IsZero():
 		p.role = Startup2
 	case p.maintenance:
@@ -298,7 +300,7 @@ func (p *process) slowest() OpTime {
 		return least
 	}
 	for _, m := range p.disk.cfg.members {
-		if m.ID != p.id {
+		if m.ID != p.id && !m.Arbiter {
 			least = earlier(least, p.positions[m.ID])
 		}
 	}
@@ -321,11 +323,11 @@ func (p *process) recount() {
 	if p.role != Primary {
 		return
 	}
-	need := p.disk.cfg.majority()
+	need := p.disk.cfg.bearers()
 	best := OpTime{}
 	for _, m := range p.disk.cfg.members {
 		candidate := p.position(m.ID)
-		if m.Votes > 0 && best.Before(candidate) && p.holders(candidate, true) >= need {
+		if m.Votes > 0 && !m.Arbiter && best.Before(candidate) && p.holders(candidate, true) >= need {
 			best = candidate
 		}
 	}
@@ -347,7 +349,7 @@ func (p *process) position(id int32) OpTime {
 func (p *process) holders(op OpTime, voters bool) int {
 	n := 0
 	for _, m := range p.disk.cfg.members {
-		if (!voters || m.Votes > 0) && !p.position(m.ID).Before(op) {
+		if (!voters || m.Votes > 0) && !m.Arbiter && !p.position(m.ID).Before(op) {
 			n++
 		}
 	}

@@ -12,7 +12,9 @@ func (p *process) announce() {
 		next.SetName, next.SetVersion, next.Term = cfg.name, cfg.version, p.disk.term
 		for _, m := range cfg.members {
 			switch {
-			case m.Hidden:
+			case m.Hidden || m.Delay > 0: // Clients do not hear of it.
+			case m.Arbiter:
+				next.Arbiters = append(next.Arbiters, m.Host)
 			case m.Priority > 0:
 				next.Hosts = append(next.Hosts, m.Host)
 			default:
@@ -20,7 +22,8 @@ func (p *process) announce() {
 			}
 		}
 		if me := cfg.find(p.id); me != nil {
-			next.Me, next.Hidden, next.Passive, next.Tags = me.Host, me.Hidden, me.Priority == 0, me.Tags
+			next.Me, next.Hidden, next.Tags = me.Host, me.Hidden, me.Tags
+			next.Passive, next.SecondaryDelaySecs = me.Priority == 0 && !me.Arbiter, me.delaySecs()
 		}
 		next.Primary = cfg.host(p.primary)
 		if p.role == Primary {

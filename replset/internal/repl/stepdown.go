@@ -66,7 +66,7 @@ func (p *process) StepDown(ctx context.Context, secs, catchUp time.Duration, for
 // also a majority has them; else nobody. The caller must hold p.mu.
 func (p *process) heir() int32 {
 	top := p.disk.log.top()
-	if p.holders(top, true) < p.disk.cfg.majority() {
+	if p.holders(top, true) < p.disk.cfg.bearers() {
 		return nobody
 	}
 	best, priority := int32(nobody), 0.0

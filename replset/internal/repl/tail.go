@@ -53,6 +53,7 @@ func (p *process) follow() (again bool, grew <-chan struct{}, wait time.Duration
 		p.source = source
 	}
 	mine, from := p.pulse(), *p.disk.hist.now()
+	lag := p.behind()
 	p.mu.Unlock()
 	if source == nobody {
 		return false, nil, longest
@@ -74,7 +75,7 @@ func (p *process) follow() (again bool, grew <-chan struct{}, wait time.Duration
 		p.hearFrom(b.from)
 		return false, b.grew, longest // it is behind: it will catch up or roll back
 	}
-	fit, due := p.ripe(b.entries)
+	fit, due := ripe(b.entries, lag)
 	moments := from.after(fit)
 	if !p.absorb(source, from.op, b.from, fit, moments) || len(fit) > 0 {
 		return true, nil, 0
@@ -114,7 +115,7 @@ func (p *process) hearFrom(in pulse) {
 // ahead. A primary pulls only while it is new and catches up. The caller must hold
 // p.mu.
 func (p *process) upstream() int32 {
-	if p.member() == nil {
+	if me := p.member(); me == nil || me.Arbiter {
 		return nobody
 	}
 	if p.role == Primary && p.catchUpTo.IsZero() {
@@ -126,10 +127,19 @@ func (p *process) upstream() int32 {
 	return p.ahead()
 }
 
-// ripe returns those of the entries that may be applied by now, as this member
-// lags, and how long it is until the next one may.
-func (p *process) ripe(entries []*entry) (fit []*entry, wait time.Duration) {
+// behind is how long after the primary this member applies what it has written: as
+// its config or a fault says, whichever is more. The caller must hold p.mu.
+func (p *process) behind() time.Duration {
 	lag := time.Duration(p.lag.Load())
+	if me := p.member(); me != nil {
+		lag = max(lag, me.Delay)
+	}
+	return lag
+}
+
+// ripe returns those of the entries that may be applied by now, with that lag, and
+// how long it is until the next one may.
+func ripe(entries []*entry, lag time.Duration) (fit []*entry, wait time.Duration) {
 	if lag == 0 {
 		return entries, 0
 	}

@@ -221,7 +221,13 @@ func (c *conn) awaitWriteConcern(ctx context.Context, wc writeConcern) error {
 	if !wc.majority && wc.n <= 1 {
 		return nil
 	}
-	if wc.n > len(c.s.node.MembersStatus()) {
+	bearers := 0
+	for _, m := range c.s.node.MembersStatus() {
+		if m.Role != repl.Arbiter {
+			bearers++
+		}
+	}
+	if wc.n > bearers {
 		e := refuse(codeUnsatisfiableWriteConcern, "Not enough data-bearing nodes")
 		e.Extra = wc.extra(false)
 		return e

@@ -285,6 +285,9 @@ func (c *conn) appendRole(st *repl.Status, legacy bool) {
 	if st.Primary != "" {
 		w.string("primary", st.Primary)
 	}
+	if st.Role == repl.Arbiter {
+		w.bool("arbiterOnly", true)
+	}
 	if st.Passive {
 		w.bool("passive", true)
 	}
