@@ -106,14 +106,15 @@ func Start(ctx context.Context, cfg Config) (*App, error) {
 	if a.router, err = router.New(a.system, router.Config{
 		Encoder: enc, Policy: cfg.Policy, SlowStart: cfg.SlowStart, From: cfg.From, Tags: messages.CloneTags(cfg.Tags),
 		NoPrimaryFallback: cfg.NoPrimaryFallback, ReadQueue: cfg.ReadQueue, ReadTimeout: cfg.ReadTimeout,
-		Hedge: cfg.Hedge, HedgeShare: cfg.HedgeShare,
+		Recent: a.hub.Recent,
+		Hedge:  cfg.Hedge, HedgeShare: cfg.HedgeShare,
 		Hosts: a.lines, Emit: a.hub.Publish, Logger: cfg.Logger,
 	}); err != nil {
 		return nil, err
 	}
 	if a.master, err = master.New(a.system, master.Config{
 		Encoder: enc, WriteQueue: cfg.WriteQueue, WriteQueueBytes: cfg.WriteQueueBytes,
-		WriteTimeout: cfg.WriteTimeout, WriteLanes: cfg.WriteLanes, Emit: a.hub.Publish, Logger: cfg.Logger,
+		WriteTimeout: cfg.WriteTimeout, WriteLanes: cfg.WriteLanes, Recent: a.hub.Recent, Emit: a.hub.Publish, Logger: cfg.Logger,
 	}); err != nil {
 		a.router.Close()
 		return nil, err
@@ -204,7 +205,7 @@ func (a *App) connect(uri *mongoconn.URI) error {
 		Router: a.router, Claims: a.claims, Clock: slave.NewClock(), Paces: slave.NewPaces(), MaxLag: a.cfg.MaxLag,
 		PointWorkers: a.cfg.PointWorkers, OtherWorkers: a.cfg.OtherWorkers, HostQueue: a.cfg.HostQueue, NoBatch: a.cfg.NoBatch,
 		MaxCursors: a.cfg.MaxCursors, HungAfter: a.cfg.HungAfter, CheckTimeout: a.cfg.ConnectTimeout,
-		ReadConcern: level, Emit: a.hub.Publish, Logger: a.cfg.Logger,
+		ReadConcern: level, Emit: a.hub.Publish, Note: a.hub.Note, Logger: a.cfg.Logger,
 	}
 	pool := cfg.PoolSize()
 	cfg.Open = func(host string, obs mongoconn.Observer) (slave.Conn, error) {

@@ -3,6 +3,7 @@ package app
 import (
 	"context"
 	"fmt"
+	"time"
 
 	"github.com/evenkeel/evenkeel/messages"
 )
@@ -41,7 +42,10 @@ func (a *App) write(ctx context.Context, m *messages.Write) (*messages.WriteRepl
 	case rep := <-replies:
 		return rep, rep.Err
 	case <-ctx.Done():
-		cancel(fmt.Errorf("evenkeel: the write was given up: %w", ctx.Err()))
+		// At its deadline the write is given up by its lane, which knows more of it.
+		if at, ok := ctx.Deadline(); !ok || time.Now().Before(at) {
+			cancel(fmt.Errorf("evenkeel: the write was given up: %w", ctx.Err()))
+		}
 		rep := <-replies
 		return rep, rep.Err
 	}

@@ -1,8 +1,11 @@
 package app_test
 
 import (
+	"context"
+	"errors"
 	"strings"
 	"testing"
+	"time"
 
 	"go.mongodb.org/mongo-driver/v2/mongo/options"
 
@@ -54,5 +57,39 @@ func TestStatShowsHostsReadsAndWrites(t *testing.T) {
 	}
 	if st := a.Stat(); !st.Stopping || st.Hosts[2].State != slave.Stopped {
 		t.Errorf("after Stop: %+v", st)
+	}
+}
+
+func TestErrorsTellWhatHappenedBefore(t *testing.T) {
+	set := steady(t)
+	a := start(t, set)
+	c := seed(t, set, a, "players", numbered(1))
+	for _, m := range set.Members() {
+		m.Kill()
+	}
+	eventually(t, "no host is live", func() bool {
+		for _, h := range a.Stat().Hosts {
+			if h.State == slave.Live {
+				return false
+			}
+		}
+		return true
+	})
+	ctx, cancel := context.WithTimeout(t.Context(), 100*time.Millisecond)
+	defer cancel()
+	err := c.FindOne(ctx, doc("_id", 0)).Err()
+	if !errors.Is(err, messages.ErrNoLiveHost) {
+		t.Fatalf("got %v", err)
+	}
+	host := set.Member(1).Host()
+	detail := messages.Detail(err)
+	for _, want := range []string{err.Error(), host + ": checking → live", host + ": live → waiting: ", "HostLost: " + host} {
+		if !strings.Contains(detail, want) {
+			t.Errorf("%q is not in the detail:\n%s", want, detail)
+		}
+	}
+	var out strings.Builder
+	if err := a.Dump(&out); err != nil || !strings.Contains(out.String(), "host "+host+": ") || !strings.Contains(out.String(), "HostLost: "+host) {
+		t.Errorf("%v; dumped:\n%s", err, out.String())
 	}
 }

@@ -12,8 +12,8 @@ var (
 	// ErrOverloaded is returned when a queue or an in-flight limit is full. The
 	// request was not sent; it may be tried again later.
 	ErrOverloaded = errors.New("evenkeel: overloaded")
-	// ErrNotLive is returned when the one host that could answer (a cursor's
-	// owner, a slave asked directly) is not live.
+	// ErrNotLive is matched by every *NotLiveError: the one host that could answer (a
+	// cursor's owner, or the last one that had not been tried) is not live.
 	ErrNotLive = errors.New("evenkeel: host is not live")
 	// ErrNoLiveHost is returned when no live host may serve the read before its
 	// deadline.
@@ -73,6 +73,8 @@ type OverloadedError struct {
 	Max, Pending int64
 	// Host is set where the limit is a host's.
 	Host string
+	// Recent are the last transitions before, oldest first; see Detail.
+	Recent []Transition
 }
 
 func (e *OverloadedError) Error() string {
@@ -93,6 +95,8 @@ type NoLiveHostError struct {
 	Hosts []string
 	// Err is the last attempt's failure, nil when there was none.
 	Err error
+	// Recent are the last transitions before, oldest first; see Detail.
+	Recent []Transition
 }
 
 func (e *NoLiveHostError) Error() string {
@@ -150,6 +154,8 @@ type UnknownOutcomeError struct {
 	OrderOpen bool
 	// Err is the failure that left it open.
 	Err error
+	// Recent are the last transitions before, oldest first; see Detail.
+	Recent []Transition
 }
 
 func (e *UnknownOutcomeError) Error() string {

@@ -53,6 +53,8 @@ type Config struct {
 	// MaxBatchBytes is how many bytes go together at most. Defaults to
 	// DefaultMaxBatchBytes.
 	MaxBatchBytes int
+	// Recent returns the last transitions, for errors. Optional.
+	Recent func() []messages.Transition
 	// Emit publishes an event. It must not block, and must not call the master.
 	// Optional.
 	Emit func(messages.Event)

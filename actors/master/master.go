@@ -172,6 +172,7 @@ func (m *Master) receive(w *messages.Write, sender *actor.PID) {
 // was answered at once.
 func (m *Master) accept(w *messages.Write, deliver func(*messages.WriteReply)) *item {
 	refuse := func(err error) *item {
+		messages.SetRecent(err, m.cfg.Recent)
 		rep := &messages.WriteReply{Outcome: messages.NotApplied, Err: err}
 		if w != nil {
 			rep.Correlation = w.Correlation
@@ -213,6 +214,7 @@ func (m *Master) accept(w *messages.Write, deliver func(*messages.WriteReply)) *
 	it := &item{lane: m.lane(w.Key)}
 	turnedAway := false
 	it.Write = request.NewWrite(w, cmd, now, deadline, func() { m.admission.release(size) }, func(rep *messages.WriteReply) {
+		messages.SetRecent(rep.Err, m.cfg.Recent)
 		if turnedAway {
 			m.counts.refuse(rep.Err)
 		} else {

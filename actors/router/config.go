@@ -62,6 +62,8 @@ type Config struct {
 	HedgeShare float64
 	// Hosts describes every configured host in a line, for errors. Optional.
 	Hosts func() []string
+	// Recent returns the last transitions, for errors. Optional.
+	Recent func() []messages.Transition
 	// Emit takes the events; it must not block. Optional.
 	Emit   func(messages.Event)
 	Logger zerolog.Logger

@@ -3,7 +3,6 @@ package router
 import (
 	"context"
 	"errors"
-	"fmt"
 	"time"
 
 	"github.com/evenkeel/evenkeel/internal/command"
@@ -101,7 +100,7 @@ func (r *Router) routePinned(read *request.Read, inline bool) (run func()) {
 	c := read.Cmd.Cursor
 	host := r.balancer.Find(c.Host, c.Incarnation)
 	if host == nil {
-		read.Fail(&messages.CursorLostError{Host: c.Host, Err: messages.ErrNotLive})
+		read.Fail(&messages.CursorLostError{Host: c.Host, Err: &messages.NotLiveError{Host: c.Host, Err: errors.New("it was lost since")}})
 		return nil
 	}
 	read.AttemptDeadline = read.Deadline
@@ -151,12 +150,12 @@ func (r *Router) Evacuated(read *request.Read, host request.Target) {
 		return
 	}
 	if read.Evacuated {
-		fail(read, fmt.Errorf("%w: the read hung at two hosts in a row, %s the second", messages.ErrNotLive, host.Host()))
+		fail(read, &messages.NotLiveError{Host: host.Host(), Err: errors.New("it was ejected as the second host in a row at which the read hung")})
 		return
 	}
 	read.Evacuated = true
 	read.Tried = append(read.Tried, host.Incarnation())
-	read.SetLastErr(fmt.Errorf("%w: %s was ejected while the read was there", messages.ErrNotLive, host.Host()))
+	read.SetLastErr(&messages.NotLiveError{Host: host.Host(), Err: errors.New("it was ejected while the read was there")})
 	r.counts.evacuated.Add(1)
 	r.Unserved(read)
 }

@@ -160,7 +160,14 @@ func (r *Router) Ask(ctx context.Context, m *messages.Read) *messages.ReadReply 
 		r.refuse(m, err, deliver)
 		return <-replies
 	}
-	giveUp := func() { read.Fail(fmt.Errorf("evenkeel: the read was given up: %w", ctx.Err())) }
+	giveUp := func() {
+		err := ctx.Err()
+		if errors.Is(err, context.DeadlineExceeded) {
+			read.Fail(r.overdue(read)) // It knows more of it.
+			return
+		}
+		read.Fail(fmt.Errorf("evenkeel: the read was given up: %w", err))
+	}
 	if run := r.route(read, true); run != nil {
 		if ctx.Done() == nil {
 			run()
@@ -182,6 +189,7 @@ func (r *Router) Ask(ctx context.Context, m *messages.Read) *messages.ReadReply 
 // refuse answers a read that was not accepted.
 func (r *Router) refuse(m *messages.Read, err error, deliver func(*messages.ReadReply)) {
 	r.counts.refused.Add(1)
+	messages.SetRecent(err, r.cfg.Recent)
 	rep := &messages.ReadReply{Err: err}
 	if m != nil {
 		rep.Correlation = m.Correlation
@@ -225,6 +233,7 @@ func (r *Router) accept(m *messages.Read, deliver func(*messages.ReadReply)) (*r
 		r.mu.Unlock()
 		r.answered()
 	}, func(rep *messages.ReadReply) {
+		messages.SetRecent(rep.Err, r.cfg.Recent)
 		switch {
 		case rep.Err != nil && !errors.Is(rep.Err, mongo.ErrNoDocuments):
 			r.counts.failed.Add(1)

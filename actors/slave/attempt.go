@@ -236,7 +236,7 @@ func (s *service) decide(r *request.Read, err error) {
 		s.panicked(panicked)
 	case s.ctx.Err() != nil:
 		// Called off by close: the host was lost while the read was there.
-		s.host.cfg.Router.Failed(r, s, fmt.Errorf("%w: %s was lost while the read was there: %w", messages.ErrNotLive, s.host.name, err))
+		s.host.cfg.Router.Failed(r, s, &messages.NotLiveError{Host: s.host.name, Err: fmt.Errorf("it was lost while the read was there: %w", err)})
 		return
 	case mongoconn.OtherHostMayServe(err):
 		s.host.cfg.Router.Failed(r, s, err)

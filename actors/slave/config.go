@@ -92,6 +92,8 @@ type Config struct {
 	BackoffBase, BackoffMax, LoginBackoffMax time.Duration
 	// ReadConcern is the level of reads, "" for the server's default.
 	ReadConcern string
+	// Note records what happens in the flight recorder. Optional.
+	Note func(host, what string)
 	// Emit takes the events; it must not block. Optional.
 	Emit   func(messages.Event)
 	Logger zerolog.Logger
@@ -139,6 +141,9 @@ func (c Config) withDefaults() (Config, error) {
 		if *f.value == 0 {
 			*f.value = f.zero
 		}
+	}
+	if c.Note == nil {
+		c.Note = func(string, string) {}
 	}
 	if c.Emit == nil {
 		c.Emit = func(messages.Event) {}

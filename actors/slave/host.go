@@ -163,6 +163,21 @@ func (h *Host) tell(msg any) {
 	}
 }
 
+// noteState records a change of state.
+func (h *Host) noteState(from, to State, reason string) {
+	if from == to {
+		return
+	}
+	what := string(from) + " → " + string(to)
+	if from == "" {
+		what = string(to)
+	}
+	if reason != "" {
+		what += ": " + reason
+	}
+	h.cfg.Note(h.name, what)
+}
+
 func (h *Host) emit(e messages.Event) { h.cfg.Emit(e) }
 
 func (h *Host) header() messages.Header { return messages.Header{Host: h.name} }

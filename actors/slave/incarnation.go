@@ -179,6 +179,7 @@ func (i *incarnation) onAnswer(err error) {
 func (i *incarnation) enter(s State, role messages.Role, reason string) {
 	i.unwait()
 	i.quarantine = time.Time{}
+	i.h.noteState(i.state, s, reason)
 	i.state, i.since = s, time.Now()
 	i.show(role, reason)
 }

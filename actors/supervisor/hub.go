@@ -19,7 +19,8 @@ const DefaultEventBuffer = 256
 // each aspect of each host, so that no one has to have been there. Safe for
 // concurrent use.
 type Hub struct {
-	buffer int
+	Recorder // every event is noted there
+	buffer   int
 
 	mu     sync.Mutex
 	seq    uint64           // mu
@@ -111,6 +112,7 @@ func (h *Hub) Publish(e messages.Event) {
 	}
 	h.seq++
 	e = e.With(messages.Header{Seq: h.seq, Time: time.Now(), Host: e.Head().Host})
+	h.Note(e.Head().Host, string(e.Kind())+": "+e.String())
 	h.remember(e)
 	for _, s := range h.subs {
 		if !s.wants(e.Kind()) {

@@ -1,0 +1,37 @@
+package supervisor
+
+import (
+	"fmt"
+	"testing"
+
+	"github.com/evenkeel/evenkeel/messages"
+)
+
+func TestTheRecorderHoldsTheLastTransitions(t *testing.T) {
+	var r Recorder
+	if got := r.Recent(); len(got) != 0 {
+		t.Errorf("a new one holds %v", got)
+	}
+	for i := range RecorderSize + 10 {
+		r.Note("a:1", fmt.Sprint(i))
+		if got := r.Recent(); len(got) != min(i+1, RecorderSize) || got[len(got)-1].What != fmt.Sprint(i) || got[0].What != fmt.Sprint(max(0, i+1-RecorderSize)) {
+			t.Fatalf("after %d it holds %v", i+1, got)
+		}
+	}
+	before := r.Recent()
+	first := before[0].What
+	r.Note("b:1", "later")
+	if before[0].What != first || len(before) != RecorderSize {
+		t.Error("what was returned before has changed")
+	}
+}
+
+func TestEveryEventIsRecorded(t *testing.T) {
+	h := NewHub(1)
+	h.Publish(messages.HostDialing{Header: messages.Header{Host: "a:1"}})
+	h.Publish(messages.Stopped{})
+	got := h.Recent()
+	if len(got) != 2 || got[0].Host != "a:1" || got[0].What != "HostDialing: a:1 is being dialled" || got[1].What != "Stopped: stopped" {
+		t.Errorf("recorded %v", got)
+	}
+}
