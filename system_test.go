@@ -74,6 +74,8 @@ type cluster struct {
 	set *replset.Set // nil for a real one
 	uri string
 	db  string
+	// pem is the directory of the set's certificates, "" where options hand them over.
+	pem string
 }
 
 var clusters atomic.Int64
@@ -233,7 +235,7 @@ func (c *cluster) play(t testing.TB, cfg app.Config) *game {
 			g.started[e.CommandName]++
 			g.mu.Unlock()
 		}})
-		if c.set != nil && c.set.ClientTLS() != nil && o.TLSConfig != nil {
+		if c.set != nil && c.set.ClientTLS() != nil && o.TLSConfig != nil && c.pem == "" {
 			o.SetTLSConfig(c.set.ClientTLS())
 		}
 		if before != nil {
