@@ -68,7 +68,7 @@ func (s *service) askAll(ctx context.Context, reads []*request.Read, results []r
 	if id != 0 { // The reply has all that one reply can hold.
 		s.kill(batch.Read.Database, batch.Read.Collection, id, sess)
 	}
-	found, strange := batch.Match(whole.Documents)
+	found, strange, text := batch.Match(whole.Documents)
 	for i := range results {
 		rep := results[i].rep
 		rep.Document, rep.Token = found[i], whole.Token
@@ -76,7 +76,7 @@ func (s *service) askAll(ctx context.Context, reads []*request.Read, results []r
 		case found[i] != nil:
 		case strange || id != 0 && len(whole.Documents) == 0:
 			results[i].again = alone
-		case id != 0:
+		case id != 0 || text && batch.HasText(i):
 			results[i].again = together
 		default:
 			rep.Err = mongo.ErrNoDocuments

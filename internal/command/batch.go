@@ -12,6 +12,8 @@ const (
 	MaxBatch = 128
 	// MaxBatchBytes bounds the _ids that one round trip asks for.
 	MaxBatchBytes = 1 << 20
+	// maxRest bounds what is compared for each read that waits. A longer comment goes alone.
+	maxRest = 16 << 10
 )
 
 // Shape is what Point reads must have in common to share a round trip: all but the
@@ -27,13 +29,18 @@ func (r *Read) Shape() (s Shape, ok bool) {
 	if r.Class != Point || r.tail == 0 || !matchable(r.ID) {
 		return Shape{}, false
 	}
-	return Shape{Database: r.Database, Collection: r.Collection, Rest: string(r.Body[r.tail : len(r.Body)-1])}, true
+	rest := r.Body[r.tail : len(r.Body)-1]
+	if len(rest) > maxRest {
+		return Shape{}, false
+	}
+	return Shape{Database: r.Database, Collection: r.Collection, Rest: string(rest)}, true
 }
 
 // Batch is one command for several Point reads of one shape.
 type Batch struct {
 	// Read is the command.
-	Read *Read
+	Read  *Read
+	reads []*Read
 	// slot says for each read which of the distinct _ids it asks for.
 	slot []int
 	ids  map[idKey]int
@@ -42,7 +49,7 @@ type Batch struct {
 // NewBatch makes the command for two or more reads whose shapes are equal. Reads of the
 // same _id, as the server compares them, share its answer.
 func NewBatch(reads []*Read) *Batch {
-	b := &Batch{slot: make([]int, len(reads)), ids: make(map[idKey]int, len(reads))}
+	b := &Batch{reads: reads, slot: make([]int, len(reads)), ids: make(map[idKey]int, len(reads))}
 	first := reads[0]
 	size := len(first.Collection) + len(first.Body) + 96
 	for _, r := range reads {
@@ -82,21 +89,31 @@ func NewBatch(reads []*Read) *Batch {
 // Match finds each read's document among those of the reply, nil for none; each is a
 // copy of its own. Strange says that the reply has a document which nobody is known to
 // have asked for: the server takes more values for equal than is known here. The reads
-// without a document have no answer then, and must be asked alone.
-func (b *Batch) Match(docs []bson.Raw) (found []bson.Raw, strange bool) {
+// without a document have no answer then, and must be asked alone. Text says that a
+// document was found by an _id with text in it: see HasText.
+func (b *Batch) Match(docs []bson.Raw) (found []bson.Raw, strange, text bool) {
 	bySlot := make([]bson.Raw, len(b.ids))
 	for _, doc := range docs {
-		n, asked := b.ids[keyOf(find(doc, "_id"))]
+		id := find(doc, "_id")
+		n, asked := b.ids[keyOf(id)]
 		if !asked || bySlot[n] != nil {
 			strange = true
 			continue
 		}
 		bySlot[n] = doc
+		text = text || hasText(id)
 	}
 	found = make([]bson.Raw, len(b.slot))
 	for i, n := range b.slot {
 		// A copy: one document that is kept must not keep the reply of all.
 		found[i] = bytes.Clone(bySlot[n])
 	}
-	return found, strange
+	return found, strange, text
 }
+
+// HasText reports whether there is text in the _id that a read asks for. The collation
+// of its collection may take that for another text: "ann" and "ANN" are one _id then, and
+// the document of the one, which is that of both, comes once and is known by one of
+// them. Where Match has found a text, a read of a text without a document has no answer.
+// Asked again without those that were found it gets none, or a strange one.
+func (b *Batch) HasText(i int) bool { return hasText(b.reads[i].ID) }

@@ -8,7 +8,8 @@ import (
 )
 
 // idKey is a comparable form of an _id: for values that matchable accepts, keys are
-// equal exactly where the server takes the values for the same _id.
+// equal exactly where the server takes the values for the same _id, but for a
+// collation, of which nothing is known here (see Batch.HasText).
 type idKey struct {
 	kind   idKind
 	a, b   uint64
@@ -48,6 +49,21 @@ func matchable(v bson.RawValue) bool {
 			}
 		}
 		return !w.broken
+	}
+	return false
+}
+
+// hasText reports whether v is a string or has one in it.
+func hasText(v bson.RawValue) bool {
+	switch v.Type {
+	case bson.TypeString:
+		return true
+	case bson.TypeEmbeddedDocument, bson.TypeArray:
+		for w := walk(v.Value); w.next(); {
+			if hasText(w.raw()) {
+				return true
+			}
+		}
 	}
 	return false
 }
