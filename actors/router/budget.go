@@ -28,18 +28,18 @@ func (b *budget) earn() {
 	b.mu.Unlock()
 }
 
-// spend takes a retry, and reports whether there was one.
-func (b *budget) spend(now time.Time) bool {
+// spend takes a part of a retry, and reports whether there was so much.
+func (b *budget) spend(now time.Time, part float64) bool {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	if d := now.Sub(b.at); d > 0 {
 		b.tokens = min(b.capacity, b.tokens+d.Seconds()*b.perSec)
 		b.at = now
 	}
-	if b.tokens < 1 {
+	if b.tokens < part {
 		return false
 	}
-	b.tokens--
+	b.tokens -= part
 	return true
 }
 

@@ -127,7 +127,7 @@ func (g *hedge) end() {
 func (g *hedge) fire() {
 	h := g.h
 	g.mu.Lock()
-	if g.ended || !h.budget.spend(time.Now()) {
+	if g.ended || !h.budget.spend(time.Now(), 1) {
 		g.mu.Unlock()
 		return
 	}

@@ -182,7 +182,10 @@ func (r *Router) Failed(read *request.Read, host request.Target, err error) {
 		fail(read, r.overdue(read))
 		return
 	}
-	if read.Cmd.Kind == command.KindCommand || len(read.Tried) >= r.cfg.ReadAttempts || !r.budget.spend(time.Now()) {
+	// Reads that have shared a round trip cost one retry together. Each for itself, a few that
+	// were on the wire to a host that is lost would use up the budget of all.
+	part := 1 / float64(max(1, read.Shared))
+	if read.Cmd.Kind == command.KindCommand || len(read.Tried) >= r.cfg.ReadAttempts || !r.budget.spend(time.Now(), part) {
 		fail(read, err) // A Command is never sent twice.
 		return
 	}

@@ -64,6 +64,7 @@ func (s *service) serve(reads []*request.Read) {
 		if r.AttemptDeadline.After(deadline) {
 			deadline = r.AttemptDeadline
 		}
+		r.Shared = len(reads)
 		results[i].rep = &messages.ReadReply{Host: s.host.name, Attempts: len(r.Tried) + 1}
 	}
 	ctx, cancel := context.WithDeadline(s.ctx, deadline)
@@ -76,7 +77,7 @@ func (s *service) serve(reads []*request.Read) {
 	if !s.begin(a, start) {
 		for _, r := range reads {
 			s.load.Cancel()
-			s.host.cfg.Router.Unserved(r)
+			s.unserved(r)
 		}
 		return
 	}
@@ -117,6 +118,28 @@ func (s *service) guard(reads []*request.Read) {
 			}
 		}
 	}
+}
+
+// rescue answers a read whose receiver has panicked, which is that read's alone: whoever
+// has answered it goes on with the others.
+func (s *service) rescue(r *request.Read) {
+	if v := recover(); v != nil {
+		err := asPanicError(v)
+		s.panicked(err)
+		r.Fail(err)
+	}
+}
+
+// unserved hands a read back that was never sent.
+func (s *service) unserved(r *request.Read) {
+	defer s.rescue(r)
+	s.host.cfg.Router.Unserved(r)
+}
+
+// evacuated hands a read back that was sent, and is not waited for here any more.
+func (s *service) evacuated(r *request.Read) {
+	defer s.rescue(r)
+	s.host.cfg.Router.Evacuated(r, s)
 }
 
 // attach lets the attempt end when none of its reads waits for it any more.
@@ -206,16 +229,9 @@ func (s *service) claim(a *attempt) bool {
 	return mine
 }
 
-// conclude answers a read, or hands it on. A panic of its receiver is the read's alone:
-// the worker goes on.
+// conclude answers a read, or hands it on.
 func (s *service) conclude(r *request.Read, res *result, mine bool) {
-	defer func() {
-		if v := recover(); v != nil {
-			err := asPanicError(v)
-			s.panicked(err)
-			r.Fail(err)
-		}
-	}()
+	defer s.rescue(r)
 	switch {
 	case res.err == nil && mine:
 		s.host.reads.Add(1)

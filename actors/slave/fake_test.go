@@ -375,6 +375,7 @@ type fakeRouter struct {
 	live      map[string]request.Target // mu
 	primary   map[string]bool           // mu
 	floor     bool                      // mu; nothing may be ejected
+	elsewhere bool                      // mu; evacuated reads are at another host, which has not answered yet
 	onJoin    func()                    // mu
 	unserved  []*request.Read           // mu
 	evacuated []*request.Read           // mu
@@ -423,9 +424,12 @@ func (r *fakeRouter) Unserved(read *request.Read) {
 func (r *fakeRouter) Evacuated(read *request.Read, host request.Target) {
 	r.mu.Lock()
 	r.evacuated = append(r.evacuated, read)
+	elsewhere := r.elsewhere
 	r.mu.Unlock()
 	read.Tried = append(read.Tried, host.Incarnation()) // As the real one: it is the router's now.
-	read.Fail(errEvacuated)
+	if !elsewhere {
+		read.Fail(errEvacuated)
+	}
 }
 
 func (r *fakeRouter) Failed(read *request.Read, host request.Target, err error) {

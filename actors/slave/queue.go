@@ -18,8 +18,8 @@ type lane struct {
 	queue   queue
 	active  int
 	workers int
-	// gone is how many of those that wait were answered in the meantime, or one or two
-	// more.
+	// gone is how many reads were answered while they waited since the last compact: of some
+	// a worker has taken notice since.
 	gone atomic.Int64
 	left context.CancelFunc // counts in gone
 }
@@ -123,6 +123,18 @@ func (q *queue) take() []*request.Read {
 	q.shut(j)
 	q.reads -= len(j.reads)
 	return j.reads
+}
+
+// waiting is how many of the reads nobody has answered yet.
+func (q *queue) waiting() (n int) {
+	for _, j := range q.jobs {
+		for _, r := range j.reads {
+			if !r.Done() {
+				n++
+			}
+		}
+	}
+	return n
 }
 
 // drain takes all.

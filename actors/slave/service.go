@@ -72,7 +72,9 @@ func (s *service) Offer(r *request.Read, inline bool) (run func(), err error) {
 	}
 	if l.active < l.workers {
 		l.active++
-		if inline {
+		// One that is called off may go on for a while to close its cursor, and its asker
+		// must not: a Pinned read is always a worker's.
+		if inline && r.Cmd.Class != command.Pinned {
 			return func() {
 				s.serve([]*request.Read{r})
 				s.handOver(l)
@@ -173,7 +175,7 @@ func (s *service) evacuate() (moved int, probe *command.Read) {
 		for _, r := range a.reads {
 			if !r.Done() {
 				moved++
-				s.host.cfg.Router.Evacuated(r, s)
+				s.evacuated(r)
 			}
 		}
 	}
@@ -194,7 +196,7 @@ func (s *service) giveBack(waiting []*request.Read) (moved int) {
 		if !r.Done() {
 			moved++
 		}
-		s.host.cfg.Router.Unserved(r)
+		s.unserved(r)
 	}
 	return moved
 }
@@ -215,7 +217,7 @@ func (s *service) waiting() (queued, active int) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for _, l := range []*lane{&s.point, &s.other} {
-		queued += max(0, l.queue.reads-int(l.gone.Load()))
+		queued += l.queue.waiting()
 		active += l.active
 	}
 	return queued, active

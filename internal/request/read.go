@@ -55,6 +55,8 @@ type Read struct {
 	Tried []uint64
 	// AttemptDeadline is when the attempt under way ends.
 	AttemptDeadline time.Time
+	// Shared is how many reads that attempt is for.
+	Shared int
 	// Evacuated says that the read was moved off an ejected host once.
 	Evacuated bool
 }
