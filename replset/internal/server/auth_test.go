@@ -62,6 +62,37 @@ func TestOnlyAUserWithTheRightPasswordGetsIn(t *testing.T) {
 	w.refused("admin", bson.D{{Key: "saslStart", Value: 1}, {Key: "mechanism", Value: scramSHA256}, {Key: "payload", Value: []byte("n,,n=bob,r=abc")}}, codeAuthenticationFailed)
 }
 
+func TestTheLastExchangeOfALoginNeedNotBeEmpty(t *testing.T) {
+	s := start(t, "rs0", withUser(t, "alice", "secret"))
+	for _, mechanism := range scramMechanisms {
+		w := s.dial()
+		client, err := scramClient(mechanism, "alice", "secret")
+		if err != nil {
+			t.Fatal(err)
+		}
+		talk := client.NewConversation()
+		said, err := talk.Step("")
+		if err != nil {
+			t.Fatal(err)
+		}
+		reply := w.ok("admin", bson.D{{Key: "saslStart", Value: 1}, {Key: "mechanism", Value: mechanism}, {Key: "payload", Value: []byte(said)}})
+		for !talk.Done() {
+			_, heard := reply.Lookup("payload").Binary()
+			if said, err = talk.Step(string(heard)); err != nil {
+				t.Fatal(err)
+			}
+			if talk.Done() {
+				said = string(heard) // as a client that answers with the server's proof
+			}
+			reply = w.ok("admin", bson.D{{Key: "saslContinue", Value: 1}, {Key: "conversationId", Value: 1}, {Key: "payload", Value: []byte(said)}})
+		}
+		if !reply.Lookup("done").Boolean() {
+			t.Errorf("%s: not done: %v", mechanism, reply)
+		}
+		w.ok("test", bson.D{{Key: "find", Value: "c"}})
+	}
+}
+
 func TestUsersInfoTellsWhoMayLogIn(t *testing.T) {
 	s := start(t, "rs0", withUser(t, "alice", "secret"))
 	admin := s.driver(options.Client().SetAuth(options.Credential{Username: "alice", Password: "secret"}))
