@@ -61,6 +61,9 @@ type Options struct {
 	Standalone bool
 }
 
+// Versions are what Options.Version may be, oldest first.
+func Versions() []string { return server.Versions() }
+
 // User may log in to a set.
 type User struct {
 	// Name is the user's; of an X509 one the subject of the certificate, as RFC 2253

@@ -39,6 +39,7 @@ func TestCallsThatCanNeverWorkSayWhatToWrite(t *testing.T) {
 		{[]string{"replset", "--user", "ann"}, "write name:password"},
 		{[]string{"replset", "--user", ":x"}, "write name:password"},
 		{[]string{"replset", "--election-timeout", "1ms"}, "use 10ms or more"},
+		{[]string{"replset", "--server-version", "7"}, "4.4, 5.0, 6.0, 7.0, 8.0"},
 		{[]string{"replset", "now"}, `unexpected argument "now"`},
 	} {
 		var stdout, stderr bytes.Buffer

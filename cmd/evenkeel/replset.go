@@ -10,6 +10,7 @@ import (
 	"net/url"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 
@@ -66,6 +67,7 @@ func parseReplsetSettings(args []string, stdout, stderr io.Writer) (replsetSetti
 	fs.IntVar(&o.Members, "members", replset.DefaultMembers, fmt.Sprintf("how many members, 1 to %d", replset.MaxMembers))
 	fs.StringVar(&o.Name, "name", replset.DefaultName, "the set's name")
 	fs.DurationVar(&o.ElectionTimeout, "election-timeout", replset.DefaultElectionTimeout, "how long a primary may be silent before it is replaced")
+	fs.StringVar(&o.Version, "server-version", replset.DefaultVersion, "the series of server releases to be taken for: "+strings.Join(replset.Versions(), ", "))
 	tls := fs.String("tls", "off", "off, on, or mutual: clients must show the set's client certificate too")
 	fs.Func("user", "`name:password` of a user that may do everything; may be given more than once. Without any, nobody logs in", func(v string) error {
 		name, password, ok := strings.Cut(v, ":")
@@ -94,6 +96,8 @@ func parseReplsetSettings(args []string, stdout, stderr io.Writer) (replsetSetti
 		err = errors.New("--name is empty; a replica set has one")
 	case o.ElectionTimeout < 10*time.Millisecond:
 		err = fmt.Errorf("--election-timeout %v is too short for heartbeats; use 10ms or more", o.ElectionTimeout)
+	case !slices.Contains(replset.Versions(), o.Version):
+		err = fmt.Errorf("--server-version %q is none; use one of %s", o.Version, strings.Join(replset.Versions(), ", "))
 	case *tls == "on":
 		o.TLS = replset.TLSServer
 	case *tls == "mutual":

@@ -59,7 +59,7 @@ func (c *console) obey(ctx context.Context, line string) reply {
 		if form[0] != words[0] {
 			continue
 		}
-		if len(words) != len(form) && form[len(form)-1] != "…" || len(words) < len(form) {
+		if open := form[len(form)-1] == "…"; !open && len(words) != len(form) || open && len(words) < len(form)-1 {
 			r.err = fmt.Errorf("write: %s", command.form)
 			return r
 		}
@@ -71,7 +71,7 @@ func (c *console) obey(ctx context.Context, line string) reply {
 }
 
 type consoleCommand struct {
-	form, does string // "…" at a form's end: any number of words, one at least
+	form, does string // "…" at a form's end: any number of words
 	run        act
 }
 

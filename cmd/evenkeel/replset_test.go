@@ -139,7 +139,7 @@ func TestReplsetObeysEachLineWithOneLine(t *testing.T) {
 		{"cut 2 find before 1", "ok"}, {"cut 2 all within 0", "ok"}, {"cut 2 find now 1", "error: \"now\""}, {"cut 2 find before x", "error: "}, {"cut 2 fnid before 1", "error: the members"},
 		{"overload 2 find 0.5", "ok"}, {"overload 2 find 2", "error: share"}, {"refuse 2", "ok"}, {"calm 2", "ok"}, {"calm 2", "ok"}, {"calm 9", "error: member"},
 		{"lag 2 1ms", "ok"}, {"lag 2 much", "error: duration"}, {"lag 2 0", "ok"},
-		{"partition 0,1 2", "ok"}, {"heal", "ok"}, {"partition 0,7 2", `error: member "7" is none; use 0 to 3`}, {"partition", "error: write:"}, {"await", "ok"},
+		{"partition 0,1 2", "ok"}, {"heal", "ok"}, {"partition 3", "ok"}, {"heal", "ok"}, {"partition 0,7 2", `error: member "7" is none; use 0 to 3`}, {"partition", "error: write:"}, {"await", "ok"},
 		{"swap 1 2", "ok"}, {"restore", "ok"}, {"alternate 1 1 2", "ok"}, {"restore", "ok"}, {"swap 1", "error: write: swap A B"},
 		{"stranger 3", "ok"}, {"stranger 3", "ok"}, {"restore", "ok"},
 		{"add", "ok member 4 at "}, {"remove 4", "ok"}, {"return 4", "ok"}, {"return 4", "error: "}, {"remove 4", "ok"},

@@ -61,5 +61,13 @@ func TestTheDefaultConcernsAreThoseOfASet(t *testing.T) {
 	if reply.Lookup("defaultWriteConcern", "w").StringValue() != "majority" || reply.Lookup("defaultReadConcern", "level").StringValue() != "local" {
 		t.Error(reply)
 	}
+	old, err := ParseVersion("4.4")
+	if err != nil {
+		t.Fatal(err)
+	}
+	w = start(t, "rs0", func(c *Config) { c.Version = old }).dial()
+	if _, err := w.ok("admin", bson.D{{Key: "getDefaultRWConcern", Value: 1}}).LookupErr("defaultWriteConcern"); err == nil {
+		t.Error("a server of 4.4 has a default that nobody has set")
+	}
 	start(t, "").dial().refused("admin", bson.D{{Key: "getDefaultRWConcern", Value: 1}}, 51300)
 }

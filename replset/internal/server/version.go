@@ -56,6 +56,15 @@ func ParseVersion(series string) (Version, error) {
 	return Version{}, fmt.Errorf("%q is none of %s", series, strings.Join(known, ", "))
 }
 
+// Versions are the series that there are, oldest first.
+func Versions() []string {
+	var names []string
+	for _, v := range versions {
+		names = append(names, v.series)
+	}
+	return names
+}
+
 // String is the release that buildInfo names.
 func (v Version) String() string {
 	return fmt.Sprintf("%d.%d.%d", v.release[0], v.release[1], v.release[2])
