@@ -51,6 +51,16 @@ func (c *Collection) Tags(sets ...messages.TagSet) *Collection {
 	return &to
 }
 
+// NoBatch returns a handle whose reads by _id are each sent alone (messages.Read.NoBatch).
+// Those of other handles share a round trip where several wait for one host, and come
+// back together: one of a very large document, or that must not be held up by others of
+// such, is better off alone.
+func (c *Collection) NoBatch() *Collection {
+	to := *c
+	to.noBatch = true
+	return &to
+}
+
 // Key returns a handle whose writes take the lane of that key (messages.Write.Key): where
 // Config.WriteLanes is more than 1, writes of one key keep their order, and those of
 // different keys may overtake each other.

@@ -23,6 +23,7 @@ type scope struct {
 	db      string
 	from    messages.From
 	tags    []messages.TagSet
+	noBatch bool
 }
 
 // Database returns a handle to a database.
@@ -124,7 +125,9 @@ func (d *Database) RunWriteCommand(ctx context.Context, cmd any) *mongo.SingleRe
 
 // asking makes a read of this scope.
 func (s *scope) asking(collection string, op messages.ReadOperation) *messages.Read {
-	return &messages.Read{Database: s.db, Collection: collection, Operation: op, From: s.from, Tags: s.tags, After: s.session.Token()}
+	return &messages.Read{
+		Database: s.db, Collection: collection, Operation: op, From: s.from, Tags: s.tags, After: s.session.Token(), NoBatch: s.noBatch,
+	}
 }
 
 // read asks the router. The reply is nil when nothing was asked.
