@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"go.mongodb.org/mongo-driver/v2/bson"
@@ -56,6 +57,7 @@ type Set struct {
 	cfg    SetConfig
 	client *mongo.Client
 	dialer *setDialer
+	wire   atomic.Int32 // the primary's wire version
 
 	mu      sync.Mutex
 	primary primary // the latest told
@@ -114,16 +116,21 @@ func (s *Set) options() *options.ClientOptions {
 // topology looks for the primary. The driver calls it in the order of the
 // changes, but for the last one, of a client being closed.
 func (s *Set) topology(e *event.TopologyDescriptionChangedEvent) {
-	if s.cfg.OnPrimary == nil || s.closing.Load() {
+	if s.closing.Load() {
 		return
 	}
 	var now primary
+	var wire int32
 	for i := range e.NewDescription.Servers {
 		d := &e.NewDescription.Servers[i]
 		// A standalone is as good as a primary.
 		if k := kindOf(d.Kind, false); k == Primary || k == Standalone {
-			now = primary{canonical(string(d.Addr)), d.ElectionID, d.SetVersion}
+			now, wire = primary{canonical(string(d.Addr)), d.ElectionID, d.SetVersion}, d.MaxWireVersion
 		}
+	}
+	s.wire.Store(wire)
+	if s.cfg.OnPrimary == nil {
+		return
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -135,6 +142,12 @@ func (s *Set) topology(e *event.TopologyDescriptionChangedEvent) {
 
 // Client is the driver's client. It must not be disconnected.
 func (s *Set) Client() *mongo.Client { return s.client }
+
+// WireVersion is the latest wire version that the primary, or the standalone,
+// has said it speaks; 0 while there is none. In a rolling upgrade the next
+// primary may speak an older one than this: what is sent by it must be prepared to be
+// refused.
+func (s *Set) WireVersion() int32 { return s.wire.Load() }
 
 // StartSession starts a session without causal consistency, such as a lane of
 // writes owns.

@@ -73,6 +73,25 @@ func TestTheSetIsFoundFromOneHostAndItsPrimaryIsTold(t *testing.T) {
 	}
 }
 
+func TestTheWireVersionIsThatOfWhoeverIsThePrimaryNow(t *testing.T) {
+	old, young := serve(t, nil), serve(t, nil)
+	all := bson.E{Key: "hosts", Value: bson.A{old.addr, young.addr}}
+	old.says(member(old.addr, "rs0", all))
+	young.says(member(young.addr, "rs0", append(asPrimary(1), all, bson.E{Key: "maxWireVersion", Value: 25})...))
+	s, primaries := openSet(t, SetConfig{Base: hosts(old.addr), Expect: Expect{SetName: "rs0"}})
+	if got := next(t, primaries, "a primary"); got != young.addr || s.WireVersion() != 25 {
+		t.Errorf("the primary is %s with wire version %d", got, s.WireVersion())
+	}
+	young.says(member(young.addr, "rs0", all, bson.E{Key: "maxWireVersion", Value: 25}))
+	if got := next(t, primaries, "its end"); got != "" || s.WireVersion() != 0 {
+		t.Errorf("the primary is %q with wire version %d", got, s.WireVersion())
+	}
+	old.says(member(old.addr, "rs0", append(asPrimary(2), all)...))
+	if got := next(t, primaries, "an older primary"); got != old.addr || s.WireVersion() != 21 {
+		t.Errorf("the primary is %s with wire version %d", got, s.WireVersion())
+	}
+}
+
 func TestAStrangerAtThePrimarysAddressGetsNoWrite(t *testing.T) {
 	f := serve(t, nil)
 	me := member(f.addr, "rs0", asPrimary(1)...)
