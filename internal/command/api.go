@@ -101,12 +101,16 @@ type Write struct {
 	// ID is the _id of the one document this write names: an Insert's, or that of a
 	// filter that is exactly {_id: v} and has no collation. Its zero Value is none.
 	ID bson.RawValue
-	// IDGenerated says that ID is an ObjectID this package made.
+	// IDGenerated says that ID is an ObjectID this package made; of an InsertMany,
+	// which has no ID, that it made the _id of every document.
 	IDGenerated bool
 	// Verify is the message's, encoded; nil for none.
 	Verify bson.Raw
-	// Plain says that the write carries no option of its own that keeps it from
-	// being joined with others of its kind.
+	// Plain says that the write, an Insert or a Single, may share a command with
+	// others: all that it says stands in its own document, filter and update, and
+	// in options that each write of a bulk has for itself (upsert, arrayFilters,
+	// collation, hint, sort). A comment, a let or a bypass of the validation belongs to
+	// a whole command, and would apply to the others too.
 	Plain bool
 	// Bytes is roughly how much memory the write holds.
 	Bytes int

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 
+	"go.mongodb.org/mongo-driver/v2/bson"
 	"go.mongodb.org/mongo-driver/v2/mongo/options"
 	"go.mongodb.org/mongo-driver/v2/mongo/writeconcern"
 
@@ -83,6 +84,7 @@ func (f *freezer) freeze(op messages.WriteOperation) messages.WriteOperation {
 	case messages.UpdateOne:
 		w.Class = Single
 		op.Filter, op.Update = f.filter(op.Filter), f.update(op.Update)
+		w.Plain = true
 		op.Options = freezeOptions(f, op.Options, func(o *options.UpdateOneOptions) {
 			f.arrayFilters(o.ArrayFilters, &o.ArrayFilters)
 			f.collation(o.Collation)
@@ -90,6 +92,9 @@ func (f *freezer) freeze(op messages.WriteOperation) messages.WriteOperation {
 			f.hint(&o.Hint)
 			f.opt("Let", &o.Let)
 			f.sort(&o.Sort)
+			of := *o
+			of.ArrayFilters, of.Collation, of.Hint, of.Upsert, of.Sort = nil, nil, nil, nil, nil
+			w.Plain = isZero(&of) && hints(o.Hint)
 		})
 		return op
 	case messages.UpdateMany:
@@ -105,22 +110,30 @@ func (f *freezer) freeze(op messages.WriteOperation) messages.WriteOperation {
 	case messages.ReplaceOne:
 		w.Class = Single
 		op.Filter, op.Replacement = f.filter(op.Filter), f.replacement(op.Replacement)
+		w.Plain = true
 		op.Options = freezeOptions(f, op.Options, func(o *options.ReplaceOptions) {
 			f.collation(o.Collation)
 			f.comment(&o.Comment)
 			f.hint(&o.Hint)
 			f.opt("Let", &o.Let)
 			f.sort(&o.Sort)
+			of := *o
+			of.Collation, of.Hint, of.Upsert, of.Sort = nil, nil, nil, nil
+			w.Plain = isZero(&of) && hints(o.Hint)
 		})
 		return op
 	case messages.DeleteOne:
 		w.Class = Single
 		op.Filter = f.filter(op.Filter)
+		w.Plain = true
 		op.Options = freezeOptions(f, op.Options, func(o *options.DeleteOneOptions) {
 			f.collation(o.Collation)
 			f.comment(&o.Comment)
 			f.hint(&o.Hint)
 			f.opt("Let", &o.Let)
+			of := *o
+			of.Collation, of.Hint = nil, nil
+			w.Plain = isZero(&of) && hints(o.Hint)
 		})
 		return op
 	case messages.DeleteMany:
@@ -138,6 +151,13 @@ func (f *freezer) freeze(op messages.WriteOperation) messages.WriteOperation {
 		return op
 	}
 	return f.freezeFindAnd(op)
+}
+
+// hints reports whether an encoded hint is none, or one that the server takes: it
+// refuses a whole command for any other.
+func hints(hint any) bool {
+	v, given := hint.(bson.RawValue)
+	return !given || v.Type == bson.TypeString || v.Type == bson.TypeEmbeddedDocument
 }
 
 func (f *freezer) freezeFindAnd(op messages.WriteOperation) messages.WriteOperation {

@@ -163,13 +163,16 @@ func (f *freezer) insertedMany(v any) []any {
 		return nil
 	}
 	out := make([]any, docs.Len())
+	generated := true
 	for i := range out {
+		f.w.IDGenerated = false
 		out[i] = f.inserted(fmt.Sprintf("Documents[%d]", i), docs.Index(i).Interface())
 		if f.err != nil {
 			return nil
 		}
+		generated = generated && f.w.IDGenerated
 	}
-	f.w.IDGenerated = false
+	f.w.IDGenerated = generated
 	return out
 }
 

@@ -262,15 +262,28 @@ func TestAWriteIsDescribed(t *testing.T) {
 		{messages.InsertOne{Document: ann, Options: list[options.InsertOneOptions](options.InsertOne().SetComment("c"))}, Insert, id, false},
 		{messages.InsertOne{Document: ann, Options: list[options.InsertOneOptions](options.InsertOne().SetBypassDocumentValidation(true))}, Insert, id, false},
 		{messages.InsertMany{Documents: bson.A{ann}}, Multi, none, false},
-		{messages.UpdateOne{Filter: ann, Update: set}, Single, id, false},
-		{messages.UpdateOne{Filter: doc("_id", oid, "a", 1), Update: set}, Single, none, false},
-		{messages.UpdateOne{Filter: doc("_id", doc("$gt", oid)), Update: set}, Single, none, false},
-		{messages.UpdateOne{Filter: ann, Update: set, Options: list[options.UpdateOneOptions](options.UpdateOne().SetCollation(&options.Collation{Locale: "en"}))}, Single, none, false},
+		{messages.UpdateOne{Filter: ann, Update: set}, Single, id, true},
+		{messages.UpdateOne{Filter: doc("_id", oid, "a", 1), Update: set}, Single, none, true},
+		{messages.UpdateOne{Filter: doc("_id", doc("$gt", oid)), Update: set}, Single, none, true},
+		{messages.UpdateOne{Filter: ann, Update: set, Options: list[options.UpdateOneOptions](options.UpdateOne().SetCollation(&options.Collation{Locale: "en"}))}, Single, none, true},
+		{messages.UpdateOne{Filter: ann, Update: set, Options: list[options.UpdateOneOptions](
+			options.UpdateOne().SetUpsert(true).SetArrayFilters([]any{doc("i", 1)}).SetHint("_id_").SetSort(doc("a", 1)))}, Single, id, true},
+		{messages.UpdateOne{Filter: ann, Update: set, Options: list[options.UpdateOneOptions](options.UpdateOne().SetHint(doc("_id", 1)))}, Single, id, true},
+		{messages.UpdateOne{Filter: ann, Update: set, Options: list[options.UpdateOneOptions](options.UpdateOne().SetHint(5))}, Single, id, false},
+		{messages.UpdateOne{Filter: ann, Update: set, Options: list[options.UpdateOneOptions](options.UpdateOne().SetUpsert(true).SetComment("c"))}, Single, id, false},
+		{messages.UpdateOne{Filter: ann, Update: set, Options: list[options.UpdateOneOptions](options.UpdateOne().SetLet(doc("x", 1)))}, Single, id, false},
+		{messages.UpdateOne{Filter: ann, Update: set, Options: list[options.UpdateOneOptions](options.UpdateOne().SetBypassDocumentValidation(false))}, Single, id, false},
 		{messages.UpdateMany{Filter: ann, Update: set}, Multi, none, false},
-		{messages.ReplaceOne{Filter: ann, Replacement: doc()}, Single, id, false},
-		{messages.ReplaceOne{Filter: ann, Replacement: doc(), Options: list[options.ReplaceOptions](options.Replace().SetCollation(&options.Collation{}))}, Single, none, false},
-		{messages.DeleteOne{Filter: ann}, Single, id, false},
-		{messages.DeleteOne{Filter: ann, Options: list[options.DeleteOneOptions](options.DeleteOne().SetCollation(&options.Collation{}))}, Single, none, false},
+		{messages.ReplaceOne{Filter: ann, Replacement: doc()}, Single, id, true},
+		{messages.ReplaceOne{Filter: ann, Replacement: doc(), Options: list[options.ReplaceOptions](options.Replace().SetCollation(&options.Collation{}))}, Single, none, true},
+		{messages.ReplaceOne{Filter: ann, Replacement: doc(), Options: list[options.ReplaceOptions](options.Replace().SetUpsert(true).SetHint("_id_").SetSort(doc("a", 1)))}, Single, id, true},
+		{messages.ReplaceOne{Filter: ann, Replacement: doc(), Options: list[options.ReplaceOptions](options.Replace().SetComment(1))}, Single, id, false},
+		{messages.ReplaceOne{Filter: ann, Replacement: doc(), Options: list[options.ReplaceOptions](options.Replace().SetHint(true))}, Single, id, false},
+		{messages.DeleteOne{Filter: ann}, Single, id, true},
+		{messages.DeleteOne{Filter: ann, Options: list[options.DeleteOneOptions](options.DeleteOne().SetCollation(&options.Collation{}))}, Single, none, true},
+		{messages.DeleteOne{Filter: ann, Options: list[options.DeleteOneOptions](options.DeleteOne().SetHint("_id_"))}, Single, id, true},
+		{messages.DeleteOne{Filter: ann, Options: list[options.DeleteOneOptions](options.DeleteOne().SetHint(bson.A{}))}, Single, id, false},
+		{messages.DeleteOne{Filter: ann, Options: list[options.DeleteOneOptions](options.DeleteOne().SetLet(doc()))}, Single, id, false},
 		{messages.DeleteMany{Filter: ann}, Multi, none, false},
 		{messages.FindOneAndUpdate{Filter: ann, Update: set}, FindAndModify, id, false},
 		{messages.FindOneAndReplace{Filter: ann, Replacement: doc()}, FindAndModify, id, false},
@@ -302,7 +315,14 @@ func TestADocumentWithoutAnIDIsGivenOne(t *testing.T) {
 	if other := encodeWrite(t, &enc, messages.InsertOne{Document: doc("name", "ann")}); other.ID.Equal(w.ID) {
 		t.Error("two documents have one _id")
 	}
-	many := encodeWrite(t, &enc, messages.InsertMany{Documents: []bson.D{doc("_id", 7), doc()}}).Operation.(messages.InsertMany).Documents.([]any)
+	some := encodeWrite(t, &enc, messages.InsertMany{Documents: []bson.D{doc("_id", 7), doc()}})
+	if some.IDGenerated || encodeWrite(t, &enc, messages.InsertMany{Documents: []bson.D{doc(), doc("_id", 7)}}).IDGenerated {
+		t.Error("an _id of the caller's own is said to be generated")
+	}
+	if !encodeWrite(t, &enc, messages.InsertMany{Documents: []bson.D{doc(), doc()}}).IDGenerated {
+		t.Error("every _id was generated, and it is not said")
+	}
+	many := some.Operation.(messages.InsertMany).Documents.([]any)
 	if id := many[0].(bson.Raw).Lookup("_id"); id.Int32() != 7 {
 		t.Errorf("the first has the _id %v", id)
 	}
