@@ -26,6 +26,7 @@ type Collection struct {
 	name    string
 	key     string
 	verify  any
+	bare    bool // errors only
 	concern *writeconcern.WriteConcern
 	err     error // what is wrong with the handle
 }
@@ -79,6 +80,17 @@ func (c *Collection) Key(key string) *Collection {
 func (c *Collection) Verify(filter any) *Collection {
 	to := *c
 	to.verify = filter
+	return &to
+}
+
+// ErrorsOnly returns a handle for writes of one document of which only their error is of
+// interest (messages.Write.ErrorsOnly): the results of InsertOne, UpdateOne,
+// ReplaceOne and DeleteOne say that they were acknowledged, and have no count and no _id.
+// Before MongoDB 8.0 such updates, or deletes, share a command when they wait
+// together; from then on all writes of one document do.
+func (c *Collection) ErrorsOnly() *Collection {
+	to := *c
+	to.bare = true
 	return &to
 }
 

@@ -18,12 +18,12 @@ func (c *Collection) write(ctx context.Context, op messages.WriteOperation) (*me
 	}
 	return c.scope.write(ctx, &messages.Write{
 		Database: c.db, Collection: c.name, Operation: op,
-		Key: c.key, Verify: c.verify, WriteConcern: c.concern,
+		Key: c.key, Verify: c.verify, ErrorsOnly: c.bare, WriteConcern: c.concern,
 	})
 }
 
 // resultOf is the driver's result in a reply. A write that was settled
-// (Collection.Verify) has none of its own.
+// (Collection.Verify), or that wanted none (ErrorsOnly), has none of its own.
 func resultOf[T any](rep *messages.WriteReply, err error, settled T) (*T, error) {
 	res, _ := rep.Result.(*T)
 	if res == nil && err == nil {
@@ -32,11 +32,24 @@ func resultOf[T any](rep *messages.WriteReply, err error, settled T) (*T, error)
 	return res, err
 }
 
-// What is known of a write that is known to have happened, and of no more.
-var (
-	updated = mongo.UpdateResult{MatchedCount: 1, ModifiedCount: 1, Acknowledged: true}
-	deleted = mongo.DeleteResult{DeletedCount: 1, Acknowledged: true}
-)
+// updated is the result of an update or a replacement. Of one that is known to have
+// happened, and of which no more is known, it says that one document was matched.
+func (c *Collection) updated(rep *messages.WriteReply, err error) (*mongo.UpdateResult, error) {
+	known := mongo.UpdateResult{Acknowledged: true}
+	if !c.bare {
+		known.MatchedCount, known.ModifiedCount = 1, 1
+	}
+	return resultOf(rep, err, known)
+}
+
+// deleted is the same for a delete.
+func (c *Collection) deleted(rep *messages.WriteReply, err error) (*mongo.DeleteResult, error) {
+	known := mongo.DeleteResult{Acknowledged: true}
+	if !c.bare {
+		known.DeletedCount = 1
+	}
+	return resultOf(rep, err, known)
+}
 
 // InsertOne inserts a document. One without an _id is given an ObjectID.
 func (c *Collection) InsertOne(ctx context.Context, document any, opts ...options.Lister[options.InsertOneOptions]) (*mongo.InsertOneResult, error) {
@@ -57,7 +70,7 @@ func (c *Collection) InsertMany(ctx context.Context, documents any, opts ...opti
 // UpdateOne updates at most one document.
 func (c *Collection) UpdateOne(ctx context.Context, filter, update any, opts ...options.Lister[options.UpdateOneOptions]) (*mongo.UpdateResult, error) {
 	rep, err := c.write(ctx, messages.UpdateOne{Filter: filter, Update: update, Options: opts})
-	return resultOf(rep, err, updated)
+	return c.updated(rep, err)
 }
 
 // UpdateByID updates the document with that _id.
@@ -71,25 +84,25 @@ func (c *Collection) UpdateByID(ctx context.Context, id, update any, opts ...opt
 // UpdateMany updates all documents that match.
 func (c *Collection) UpdateMany(ctx context.Context, filter, update any, opts ...options.Lister[options.UpdateManyOptions]) (*mongo.UpdateResult, error) {
 	rep, err := c.write(ctx, messages.UpdateMany{Filter: filter, Update: update, Options: opts})
-	return resultOf(rep, err, updated)
+	return c.updated(rep, err)
 }
 
 // ReplaceOne replaces at most one document.
 func (c *Collection) ReplaceOne(ctx context.Context, filter, replacement any, opts ...options.Lister[options.ReplaceOptions]) (*mongo.UpdateResult, error) {
 	rep, err := c.write(ctx, messages.ReplaceOne{Filter: filter, Replacement: replacement, Options: opts})
-	return resultOf(rep, err, updated)
+	return c.updated(rep, err)
 }
 
 // DeleteOne deletes at most one document.
 func (c *Collection) DeleteOne(ctx context.Context, filter any, opts ...options.Lister[options.DeleteOneOptions]) (*mongo.DeleteResult, error) {
 	rep, err := c.write(ctx, messages.DeleteOne{Filter: filter, Options: opts})
-	return resultOf(rep, err, deleted)
+	return c.deleted(rep, err)
 }
 
 // DeleteMany deletes all documents that match.
 func (c *Collection) DeleteMany(ctx context.Context, filter any, opts ...options.Lister[options.DeleteManyOptions]) (*mongo.DeleteResult, error) {
 	rep, err := c.write(ctx, messages.DeleteMany{Filter: filter, Options: opts})
-	return resultOf(rep, err, deleted)
+	return c.deleted(rep, err)
 }
 
 // FindOneAndUpdate updates at most one document and returns it, as it was before

@@ -298,6 +298,37 @@ func TestAVerifiedWriteWhoseReplyLeavesItOpenIsSettled(t *testing.T) {
 	}
 }
 
+func TestAWriteOfWhichOnlyErrorsAreWantedSaysThatItWasAcknowledgedAndNoMore(t *testing.T) {
+	set := steady(t)
+	a := start(t, set)
+	c := seed(t, set, a, "players", numbered(3)).ErrorsOnly()
+	ctx := soon(t)
+	inserted, err := c.InsertOne(ctx, doc("_id", 10))
+	if err != nil || *inserted != (mongo.InsertOneResult{Acknowledged: true}) {
+		t.Errorf("an insert: %+v, %v", inserted, err)
+	}
+	bare := mongo.UpdateResult{Acknowledged: true}
+	updated, err := c.UpdateByID(ctx, 10, doc("$set", doc("v", 1)))
+	if err != nil || *updated != bare {
+		t.Errorf("an update: %+v, %v", updated, err)
+	}
+	updated, err = c.ReplaceOne(ctx, doc("_id", 11), doc("v", 1), options.Replace().SetUpsert(true))
+	if err != nil || *updated != bare {
+		t.Errorf("an upsert: %+v, %v", updated, err)
+	}
+	deleted, err := c.DeleteOne(ctx, doc("_id", 11))
+	if err != nil || *deleted != (mongo.DeleteResult{Acknowledged: true}) {
+		t.Errorf("a delete: %+v, %v", deleted, err)
+	}
+	if _, err := c.InsertOne(ctx, doc("_id", 10)); !mongo.IsDuplicateKeyError(err) || app.OutcomeOf(err) != messages.NotApplied {
+		t.Errorf("a duplicate: %v", err)
+	}
+	many, err := c.UpdateMany(ctx, doc(), doc("$set", doc("w", 1)))
+	if err != nil || many.MatchedCount != 4 {
+		t.Errorf("an update of many has its result: %+v, %v", many, err)
+	}
+}
+
 func TestWritesOfOneKeyKeepTheirOrderInTheirLane(t *testing.T) {
 	set := steady(t)
 	a := start(t, set, func(c *app.Config) { c.WriteLanes = 4 })

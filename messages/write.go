@@ -25,6 +25,12 @@ type Write struct {
 	// 12). It lets an otherwise Unknown outcome be settled. Optional; an
 	// insert needs none, its _id serves.
 	Verify any
+	// ErrorsOnly says that the asker wants to know whether the write was
+	// acknowledged, and if not, why, but not what it has matched or changed: the
+	// Result of an InsertOne, UpdateOne, ReplaceOne or DeleteOne is nil then. Such
+	// writes to one collection can share a command on servers before MongoDB 8.0 too
+	// when they wait together. It means nothing to other operations.
+	ErrorsOnly bool
 	// WriteConcern overrides the app's for this write. Optional; an
 	// unacknowledged one is refused.
 	WriteConcern *writeconcern.WriteConcern
@@ -160,7 +166,9 @@ type WriteReply struct {
 	// own error (mongo.WriteException, mongo.BulkWriteException, mongo.CommandError) or one of this
 	// package's: for Unknown always an *UnknownOutcomeError.
 	Err error
-	// Result is the driver's own result type, as the operation's comment says.
+	// Result is the driver's own result type, as the operation's comment says. It is
+	// nil for a write that asked for ErrorsOnly, and for an update or a delete whose
+	// outcome was settled.
 	Result any
 	// Document is FindOneAnd…'s document or Command's whole reply.
 	Document bson.Raw

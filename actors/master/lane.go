@@ -5,6 +5,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/evenkeel/evenkeel/internal/command"
 	"github.com/evenkeel/evenkeel/messages"
 )
 
@@ -198,6 +199,9 @@ func (l *lane) finish(b *batch, it *item, rep *messages.WriteReply, attempts int
 	b.waiting--
 	l.mu.Unlock()
 	rep.Attempts = it.tried + attempts
+	if it.ErrorsOnly && (it.Cmd.Class == command.Insert || it.Cmd.Class == command.Single) {
+		rep.Result = nil
+	}
 	it.Reply(rep)
 }
 

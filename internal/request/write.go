@@ -14,6 +14,7 @@ type Write struct {
 	once[*messages.WriteReply]
 	Cmd          *command.Write
 	Key          string
+	ErrorsOnly   bool
 	WriteConcern *writeconcern.WriteConcern
 	Asked        time.Time
 	Deadline     time.Time
@@ -25,7 +26,10 @@ type Write struct {
 // Release is called just before, to return the admission. When its deadline
 // passes, the lane that holds it answers: it alone knows whether it was sent.
 func NewWrite(m *messages.Write, cmd *command.Write, now, deadline time.Time, release func(), deliver func(*messages.WriteReply)) *Write {
-	w := &Write{Cmd: cmd, Key: m.Key, WriteConcern: cloned(m.WriteConcern), Asked: now, Deadline: deadline, correlation: m.Correlation}
+	w := &Write{
+		Cmd: cmd, Key: m.Key, ErrorsOnly: m.ErrorsOnly, WriteConcern: cloned(m.WriteConcern),
+		Asked: now, Deadline: deadline, correlation: m.Correlation,
+	}
 	w.deliver, w.release = deliver, release
 	return w
 }
