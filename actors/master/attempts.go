@@ -2,8 +2,10 @@ package master
 
 import (
 	"context"
+	"slices"
 	"sync"
 
+	"go.mongodb.org/mongo-driver/v2/bson"
 	"go.mongodb.org/mongo-driver/v2/event"
 
 	"github.com/evenkeel/evenkeel/internal/mongoconn"
@@ -43,9 +45,14 @@ type attempt struct {
 	// fenced says that it carried a transaction number: the server executes it at
 	// most once, and never after a later number of its session.
 	fenced bool
+	number int64 // that number
 	err    error
 	id     int64
 }
+
+// underway reports whether the server may still get to see the attempt. One that was
+// interrupted is over, whatever it has done.
+func (s state) underway() bool { return s == begun || s == lost }
 
 // attempts records what the driver does with one operation. The driver's last
 // error does not tell: it may lose a reply, retry, and then report a refusal, or
@@ -57,9 +64,12 @@ type attempts struct {
 	cancel context.CancelFunc
 	// single allows one attempt only.
 	single bool
+	// keep keeps what the server replied.
+	keep bool
 
 	mu      sync.Mutex
 	list    []attempt
+	kept    []bson.Raw // of the last attempt: its reply, and what the driver asked for of the rest
 	revoked bool
 }
 
@@ -67,25 +77,44 @@ var _ mongoconn.Recorder = (*attempts)(nil)
 
 // Started is called by the driver.
 func (a *attempts) Started(e *event.CommandStartedEvent) {
-	_, err := e.Command.LookupErr("txnNumber")
-	a.start(e.RequestID, err == nil)
+	if aftermath(e.CommandName) {
+		return
+	}
+	number, fenced := e.Command.Lookup("txnNumber").AsInt64OK()
+	a.start(attempt{id: e.RequestID, fenced: fenced, number: number})
 }
 
 // Succeeded is called by the driver.
-func (a *attempts) Succeeded(e *event.CommandSucceededEvent) { a.end(e.RequestID, replied, nil) }
+func (a *attempts) Succeeded(e *event.CommandSucceededEvent) {
+	if !aftermath(e.CommandName) {
+		a.end(e.RequestID, replied, nil)
+	}
+	if a.keep && e.CommandName != "killCursors" {
+		a.mu.Lock()
+		a.kept = append(a.kept, slices.Clone(e.Reply))
+		a.mu.Unlock()
+	}
+}
 
 // Failed is called by the driver.
 func (a *attempts) Failed(e *event.CommandFailedEvent) {
-	a.end(e.RequestID, judgeFailure(a.shape, e.Failure), e.Failure)
+	if !aftermath(e.CommandName) {
+		a.end(e.RequestID, judgeFailure(a.shape, e.Failure), e.Failure)
+	}
 }
+
+// aftermath reports whether a command is what the driver does about a reply that
+// comes in parts. It is no attempt at the write.
+func aftermath(command string) bool { return command == "getMore" || command == "killCursors" }
 
 // start records an attempt. The driver calls this in the operation's own goroutine
 // and looks at the context once more before it writes: an attempt that is not wanted
 // any more is stopped here for certain, by cancelling.
-func (a *attempts) start(id int64, fenced bool) {
+func (a *attempts) start(at attempt) {
 	a.mu.Lock()
 	again := a.single && a.sentLocked() > 0
-	a.list = append(a.list, attempt{id: id, fenced: fenced})
+	a.list = append(a.list, at)
+	a.kept = nil
 	stop := a.revoked || again
 	a.mu.Unlock()
 	if stop {
@@ -144,6 +173,25 @@ func (a *attempts) all() []attempt {
 		}
 	}
 	return sent
+}
+
+// replies returns what the server has replied to the last attempt; nothing unless keep is
+// set.
+func (a *attempts) replies() []bson.Raw {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return a.kept
+}
+
+// split reports whether the attempts are of several commands, each with a number
+// of its own: the driver found that one does not hold everything.
+func split(list []attempt) bool {
+	for _, at := range list {
+		if at.number != list[0].number {
+			return true
+		}
+	}
+	return false
 }
 
 // fenced reports whether every attempt carried a transaction number.

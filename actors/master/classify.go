@@ -16,6 +16,7 @@ import (
 //	ok: 1, with or without write (concern) errors            replied
 //	ok: 0, label NoWritesPerformed                           refused
 //	ok: 0, code checked before anything is executed          refused
+//	   (fewer of them with several collections)
 //	ok: 0, not primary, the operation has one document       refused
 //	ok: 0, not primary, several documents                    interrupted
 //	ok: 0, interrupted, shut down, stepped down, timed out   interrupted
@@ -42,6 +43,9 @@ const (
 	// several: documents are written one after the other, and a failure may come
 	// in the middle.
 	several
+	// mixed: as several, in any number of collections: what concerns one of them may
+	// be found out in the middle as well.
+	mixed
 	// custom: whatever the caller's own command does. It is trusted to have done
 	// nothing when it is refused, and is never sent again.
 	custom
@@ -64,12 +68,15 @@ var (
 	// early codes are given before the first document: FailedToParse,
 	// Unauthorized, AuthenticationFailed, IllegalOperation, CommandNotFound,
 	// InvalidOptions, InvalidNamespace, CommandNotSupported,
-	// TransactionTooOld, IngressRequestRateLimitExceeded, unknown or missing field
-	// of a command.
+	// TransactionTooOld, APIVersionError, APIStrictError,
+	// IngressRequestRateLimitExceeded, unknown or missing field of a command.
 	early = map[int32]bool{
 		9: true, 13: true, 18: true, 20: true, 59: true, 72: true, 73: true, 115: true,
-		225: true, 462: true, 40414: true, 40415: true,
+		225: true, 322: true, 323: true, 462: true, 40414: true, 40415: true,
 	}
+	// late codes are early for a command on one collection only: FailedToParse,
+	// IllegalOperation, InvalidOptions, InvalidNamespace.
+	late = map[int32]bool{9: true, 20: true, 72: true, 73: true}
 )
 
 // judgeRefusal reads an ok: 0 reply.
@@ -79,12 +86,13 @@ func judgeRefusal(s shape, code int32, labels []string) state {
 			return refused
 		}
 	}
+	inParts := s == several || s == mixed
 	switch {
-	case early[code]:
+	case early[code] && !(s == mixed && late[code]):
 		return refused
-	case notPrimary[code] && s != several:
+	case notPrimary[code] && !inParts:
 		return refused
-	case unclear[code], notPrimary[code], s == several:
+	case unclear[code], notPrimary[code], inParts:
 		return interrupted
 	}
 	return refused
@@ -112,13 +120,13 @@ func (c conclusion) String() string {
 // ruling is a conclusion with its grounds.
 type ruling struct {
 	conclusion conclusion
-	// doubtful says of an answered operation that an earlier attempt is open. Its
-	// successes stand: attempts of one transaction number are executed once
-	// between them, so that the reply is that one execution's. Its refusals do not
-	// stand yet: a refused document leaves no trace in the session, and the earlier
-	// attempt, should it still be under way, is tried afresh when it arrives; if
-	// what stood in the way (the other document with that key) is gone by then, it
-	// succeeds. Only a fence ends that.
+	// doubtful says of an answered operation that an earlier attempt may still be
+	// under way. What it has changed stands: attempts of one transaction number are executed
+	// once between them, so that the reply is that one execution's. Its refusals do
+	// not stand yet: a refused document leaves no trace in the session, and the
+	// earlier attempt is tried afresh when it arrives; if what stood in the way (the
+	// other document with that key) is gone by then, it succeeds. It is the same with what
+	// found nothing to change. Only a fence ends that.
 	doubtful bool
 	// err is the failure that says most: a refusal where there is one, else the
 	// driver's last error.
@@ -136,8 +144,9 @@ func classify(s shape, sent []attempt, err error) ruling {
 		return ruling{conclusion: rejected, err: err, reason: "refused by the driver"}
 	}
 	last := sent[len(sent)-1]
-	earlierOpen, earlierReply := false, false
+	earlierOpen, earlierReply, underway := false, false, false
 	for _, at := range sent[:len(sent)-1] {
+		underway = underway || at.state.underway()
 		earlierOpen = earlierOpen || at.state.open()
 		earlierReply = earlierReply || at.state == replied
 	}
@@ -145,8 +154,11 @@ func classify(s shape, sent []attempt, err error) ruling {
 		err = public(last.err) // The driver ran out of time afterwards: that says less.
 	}
 	switch {
-	case last.state == replied && isReply(err):
-		return ruling{conclusion: answered, doubtful: earlierOpen, err: err, reason: "replied"}
+	case s == mixed && split(sent):
+		return ruling{conclusion: open, err: err, reason: "went out in several commands"}
+	case last.state == replied && (s == mixed || isReply(err)):
+		// The reply itself is read of a mixed one, not what the driver reports.
+		return ruling{conclusion: answered, doubtful: underway, err: err, reason: "replied"}
 	case last.state == replied:
 		// The driver reports another attempt's failure: it takes a reply that says
 		// "no writes performed" for less than the attempt before it.

@@ -52,6 +52,16 @@ func TestEveryRowOfTheTableForOneAttempt(t *testing.T) {
 		{"transaction too old", one, serverError(225), refused},
 		{"duplicate key, several", several, serverError(11000), interrupted},
 		{"a command's own refusal", custom, serverError(48), refused},
+		{"unauthorized, in several collections", mixed, serverError(13), refused},
+		{"unknown command, in several collections", mixed, serverError(59), refused},
+		{"unknown for now, in several collections", mixed, serverError(115), refused},
+		{"a strict API does not have it", mixed, serverError(323), refused},
+		{"failed to parse, in several collections", mixed, serverError(9), interrupted},
+		{"a namespace that is none, among several", mixed, serverError(73), interrupted},
+		{"a namespace that is none", several, serverError(73), refused},
+		{"not primary, in several collections", mixed, serverError(10107), interrupted},
+		{"not primary, in several, nothing written", mixed, serverError(10107, driver.NoWritesPerformed), refused},
+		{"any other, in several collections", mixed, serverError(2), interrupted},
 		{"overloaded", several, serverError(462, driver.ErrSystemOverloadedError, driver.ErrRetryableError), refused},
 	} {
 		if got := judgeFailure(c.shape, c.failure); got != c.want {
@@ -91,6 +101,10 @@ func TestEveryRowOfTheTableForAnOperation(t *testing.T) {
 		{"success of the retry after a lost reply", one, []attempt{gone, ok}, nil, answered, true},
 		{"duplicate key of the retry after a lost reply", one, []attempt{gone, ok}, duplicate, answered, true},
 		{"success of the retry after a refusal", one, []attempt{notNow, ok}, nil, answered, false},
+		{"success of the retry after an interruption, which is over", one, []attempt{broken, ok}, nil, answered, false},
+		{"a mixed reply counts, whatever the driver reports", mixed, []attempt{broken, ok}, mongo.CommandError{Code: 11602}, answered, false},
+		{"a mixed reply to the retry after a lost one", mixed, []attempt{gone, ok}, nil, answered, true},
+		{"a mixed operation in two commands", mixed, []attempt{{state: replied, number: 1}, {state: replied, number: 2}}, nil, open, false},
 
 		{"lost", one, []attempt{gone}, networkError(), open, false},
 		{"no word at all", one, []attempt{pending}, io.EOF, open, false},
@@ -127,12 +141,12 @@ func TestARefusalIsReportedEvenIfTimeRanOutAfterwards(t *testing.T) {
 func TestTheMonitorRecordsAttemptsInTheOperationsContext(t *testing.T) {
 	var cancelled bool
 	a := &attempts{single: true, cancel: func() { cancelled = true }}
-	a.start(1, true)
+	a.start(attempt{id: 1, fenced: true})
 	a.end(1, refused, nil)
 	if cancelled {
 		t.Fatal("the first attempt of a command was stopped")
 	}
-	a.start(2, true)
+	a.start(attempt{id: 2, fenced: true})
 	if !cancelled {
 		t.Error("a command was let go out a second time")
 	}
@@ -147,7 +161,7 @@ func TestWhatWasRevokedIsStoppedBeforeItIsWritten(t *testing.T) {
 	if !a.revoke() {
 		t.Fatal("an operation that was not sent could not be revoked")
 	}
-	a.start(1, true)
+	a.start(attempt{id: 1, fenced: true})
 	if !cancelled {
 		t.Error("it went out nevertheless")
 	}

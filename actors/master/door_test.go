@@ -198,7 +198,7 @@ func TestAPanicInALaneAnswersItsBatchRestartsTheActorAndLosesNothingElse(t *test
 				<-gate
 				panic("before anything was sent")
 			case 1:
-				a.start(1, true)
+				a.start(attempt{id: 1, fenced: true})
 				panic(errors.New("after it was sent"))
 			}
 			return succeed(ctx, b, a)
@@ -334,7 +334,7 @@ func TestAWriteThatADrainOvertakesAtTheDoorIsRefusedAndNotListed(t *testing.T) {
 func TestADrainWithoutTimeAnswersEveryoneAndListsWhatWasNotApplied(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		wire := &fakeWire{serve: func(ctx context.Context, _ *batch, a *attempts) result {
-			a.start(1, true)
+			a.start(attempt{id: 1, fenced: true})
 			<-ctx.Done()
 			a.end(1, lost, networkError())
 			return result{err: ctx.Err()}

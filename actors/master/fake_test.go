@@ -57,8 +57,12 @@ func (plainEncoder) Write(m *messages.Write) (*command.Write, error) {
 			docs = append(docs, raw(d))
 		}
 		w.Operation = messages.InsertMany{Documents: docs, Options: op.Options}
-	case messages.UpdateOne, messages.ReplaceOne, messages.DeleteOne:
-		w.Class = command.Single
+	case messages.UpdateOne:
+		w.Class, w.Plain = command.Single, len(op.Options) == 0
+	case messages.ReplaceOne:
+		w.Class, w.Plain = command.Single, len(op.Options) == 0
+	case messages.DeleteOne:
+		w.Class, w.Plain = command.Single, len(op.Options) == 0
 	case messages.UpdateMany, messages.DeleteMany:
 		w.Class = command.Multi
 	case messages.FindOneAndUpdate, messages.FindOneAndReplace, messages.FindOneAndDelete:
@@ -83,6 +87,10 @@ type fakeWire struct {
 	// fenceErr and stored answer a fence and a read; fenced is told of every fence.
 	fenceErr error
 	stored   []bson.Raw
+	// found answers a read in place of stored.
+	found func(ns namespace, filter any) []bson.Raw
+	// young says that the primary knows bulkWrite.
+	young bool
 
 	mu     sync.Mutex
 	ran    [][]*item
@@ -110,8 +118,12 @@ func (w *fakeWire) fence(ctx context.Context, ns namespace) error {
 	return ctx.Err()
 }
 
-func (w *fakeWire) find(_ context.Context, _ namespace, _ any, _ int64, each func(bson.Raw)) error {
-	for _, doc := range w.stored {
+func (w *fakeWire) find(_ context.Context, ns namespace, filter any, _ int64, each func(bson.Raw)) error {
+	docs := w.stored
+	if w.found != nil {
+		docs = w.found(ns, filter)
+	}
+	for _, doc := range docs {
 		each(doc)
 	}
 	return nil
@@ -119,6 +131,12 @@ func (w *fakeWire) find(_ context.Context, _ namespace, _ any, _ int64, each fun
 
 func (w *fakeWire) token() messages.Token {
 	return messages.Token{OperationTime: bson.Timestamp{T: 7}}
+}
+
+func (w *fakeWire) bulkWrites() bool {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.young
 }
 
 func (w *fakeWire) end() { w.ended = true }
@@ -138,7 +156,7 @@ func tryNumbered(a *attempts, numbered bool, s state, err error) {
 	a.mu.Lock()
 	id := int64(len(a.list) + 1)
 	a.mu.Unlock()
-	a.start(id, numbered)
+	a.start(attempt{id: id, fenced: numbered})
 	a.end(id, s, err)
 }
 

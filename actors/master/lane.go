@@ -113,7 +113,10 @@ func (l *lane) run() {
 			l.m.noteQuiet()
 			return
 		}
-		b := take(l.queue, l.m.cfg.MaxBatch, l.m.cfg.MaxBatchBytes)
+		if l.wire == nil {
+			l.wire = l.openWire()
+		}
+		b := take(l.queue, l.m.limits(l.wire))
 		l.batch = b
 		l.mu.Unlock()
 		l.send(b)
@@ -129,9 +132,6 @@ func (l *lane) send(b *batch) {
 			l.panicked(b, asPanicError(r))
 		}
 	}()
-	if l.wire == nil {
-		l.wire = l.openWire()
-	}
 	first := b.first()
 	if !first.fenceable() && l.straggler != nil {
 		// An operation without a transaction number does not stop what was sent
@@ -150,7 +150,10 @@ func (l *lane) send(b *batch) {
 	l.m.counts.batched.Add(int64(len(b.items)))
 	res := l.wire.run(b.wire, b)
 	l.noteStraggler(b)
-	b.judge(res, l.wire.token())
+	b.judge(res, l.wire.token(), l.m.cfg.Encoder)
+	if b.foreign {
+		l.m.noBulk.Store(time.Now().Add(bulkPause).UnixNano())
+	}
 	l.decide(b)
 	l.settle(b)
 }

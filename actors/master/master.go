@@ -45,6 +45,8 @@ type Master struct {
 	gate     sync.Mutex
 	attached bool
 	stopping atomic.Bool
+	// noBulk is until when (in Unix nanoseconds) no bulkWrite is tried.
+	noBulk atomic.Int64
 
 	drainMu  sync.Mutex
 	draining bool
@@ -87,7 +89,7 @@ func (m *Master) PID() *actor.PID { return m.door.PID() }
 // belong to the first one's client, and what may still be in flight there is
 // fenced by nothing else.
 func (m *Master) Attach(set *mongoconn.Set) error {
-	return m.attach(func() wire { return newSessionWire(set.Client()) })
+	return m.attach(func() wire { return newSessionWire(set.Client(), set.WireVersion) })
 }
 
 // attach gives every lane a way to make its wire, which it does when it first
@@ -114,6 +116,7 @@ func (m *Master) attach(open func() wire) error {
 func (m *Master) PrimaryChanged(host string) {
 	m.gate.Lock()
 	defer m.gate.Unlock()
+	m.noBulk.Store(0)
 	opened, closed := m.hold.set(func(h *hold) { h.primary = host })
 	switch {
 	case opened, !closed && m.hold.open():
@@ -134,6 +137,20 @@ func (m *Master) release() {
 		sent += l.releaseAll()
 	}
 	m.hold.resume(sent)
+}
+
+// bulkPause is for how long no bulkWrite is tried on a primary that should know the
+// command and has refused it. That is so in the middle of an upgrade, until the set's feature
+// compatibility version is raised, of which nobody tells us.
+const bulkPause = time.Minute
+
+// limits are those of a batch that goes out now over w.
+func (m *Master) limits(w wire) limits {
+	most := limits{writes: m.cfg.MaxBatch, bytes: m.cfg.MaxBatchBytes, known: inserts | updates | deletes}
+	if w.bulkWrites() && time.Now().UnixNano() >= m.noBulk.Load() {
+		most.known |= bulk
+	}
+	return most
 }
 
 // Submit accepts a write as a Send to PID does. Deliver is called exactly once, by

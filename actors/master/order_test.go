@@ -11,7 +11,6 @@ import (
 
 	"go.mongodb.org/mongo-driver/v2/bson"
 	"go.mongodb.org/mongo-driver/v2/mongo"
-	"go.mongodb.org/mongo-driver/v2/mongo/writeconcern"
 
 	"github.com/evenkeel/evenkeel/messages"
 )
@@ -78,7 +77,7 @@ func TestWhatQueuedMeanwhileGoesTogetherAndTheRefusedOneAloneKnowsIt(t *testing.
 				if n != 3 {
 					continue
 				}
-				we := mongo.WriteError{Index: i, Code: 11000, Message: "duplicate"}
+				we := mongo.WriteError{Index: i, Code: 11000, Message: "duplicate", Raw: mustMarshal(bson.D{{Key: "index", Value: i}, {Key: "code", Value: 11000}})}
 				if len(b.items) == 1 {
 					return result{err: mongo.WriteException{WriteErrors: mongo.WriteErrors{we}}}
 				}
@@ -112,7 +111,7 @@ func TestWhatQueuedMeanwhileGoesTogetherAndTheRefusedOneAloneKnowsIt(t *testing.
 				continue
 			}
 			var ex mongo.WriteException
-			if rep.Outcome != messages.NotApplied || !errors.As(rep.Err, &ex) || ex.WriteErrors[0].Index != 0 || !mongo.IsDuplicateKeyError(rep.Err) {
+			if rep.Outcome != messages.NotApplied || !errors.As(rep.Err, &ex) || ex.WriteErrors[0].Index != 0 || ex.WriteErrors[0].Raw.Lookup("index").AsInt64() != 0 || !mongo.IsDuplicateKeyError(rep.Err) {
 				t.Errorf("write 3: %+v", rep)
 			}
 		}
@@ -124,35 +123,6 @@ func TestWhatQueuedMeanwhileGoesTogetherAndTheRefusedOneAloneKnowsIt(t *testing.
 			t.Errorf("batches of %v, want 1, then 5, then the 2 behind the refused one", sizes)
 		}
 	})
-}
-
-func TestOnlyPlainInsertsOfOneKindGoTogether(t *testing.T) {
-	of := func(w *messages.Write) *item {
-		cmd, _ := plainEncoder{}.Write(w)
-		return &item{Write: newWrite(w, cmd)}
-	}
-	base := of(insert(1))
-	elsewhere := insert(2)
-	elsewhere.Collection = "other"
-	weaker := insert(2)
-	weaker.WriteConcern = writeconcern.W1()
-	alone := of(insert(2))
-	alone.alone = true
-	for _, c := range []struct {
-		name string
-		next *item
-		want bool
-	}{
-		{"another insert", of(insert(2)), true},
-		{"another collection", of(elsewhere), false},
-		{"another write concern", of(weaker), false},
-		{"an update", of(update(nil)), false},
-		{"one that failed in company", alone, false},
-	} {
-		if got := joins(base, c.next); got != c.want {
-			t.Errorf("%s: joins = %v", c.name, got)
-		}
-	}
 }
 
 func TestABatchThatIsRefusedAsAWholeIsSentOneByOne(t *testing.T) {
@@ -221,7 +191,7 @@ func TestADeadlineOnTheWireIsUnknownAtOnceAndTheBatchGoesOn(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		gate := make(chan struct{})
 		wire := &fakeWire{serve: func(ctx context.Context, b *batch, a *attempts) result {
-			a.start(1, true)
+			a.start(attempt{id: 1, fenced: true})
 			<-gate
 			if ctx.Err() != nil {
 				t.Error("the batch was cut short before its longest deadline")
@@ -263,7 +233,7 @@ func TestAnAskerMayGiveUpAWriteThatWaitsAndOneThatWasSent(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		gate := make(chan struct{})
 		wire := &fakeWire{serve: func(_ context.Context, _ *batch, a *attempts) result {
-			a.start(1, true)
+			a.start(attempt{id: 1, fenced: true})
 			<-gate
 			a.end(1, replied, nil)
 			return result{}
@@ -295,7 +265,7 @@ func TestAWriteGivenUpBeforeTheDriverSentItIsKeptFromTheWire(t *testing.T) {
 		gate := make(chan struct{})
 		wire := &fakeWire{serve: func(ctx context.Context, _ *batch, a *attempts) result {
 			<-gate // Looking for a server; it has found one when the asker is gone.
-			a.start(1, true)
+			a.start(attempt{id: 1, fenced: true})
 			wentOut = ctx.Err() == nil
 			a.end(1, unsent, ctx.Err())
 			return result{err: ctx.Err()}

@@ -267,7 +267,7 @@ func TestTheLanesSessionFencesWhatIsStillOnItsWay(t *testing.T) {
 	o := startSet(t, replset.Options{Members: 1}, Config{})
 	o.write("fenced", insertOf(0))
 	o.failCommand(1, bson.D{{Key: "failCommands", Value: bson.A{"insert"}}, {Key: "blockConnection", Value: true}, {Key: "blockTimeMS", Value: 700}})
-	w := newSessionWire(o.lanes[0].wire.(*sessionWire).client)
+	w := newSessionWire(o.lanes[0].wire.(*sessionWire).client, func() int32 { return 0 })
 	defer w.end()
 	send := func(id int, give time.Duration) (result, *attempts) {
 		cmd, err := o.cfg.Encoder.Write(&messages.Write{Database: "game", Collection: "fenced", Operation: insertOf(id)})

@@ -33,6 +33,9 @@ type wire interface {
 	find(ctx context.Context, ns namespace, filter any, limit int64, each func(bson.Raw)) error
 	// token stands for the latest write.
 	token() messages.Token
+	// bulkWrites reports whether the primary, as last heard of, knows the bulkWrite
+	// command.
+	bulkWrites() bool
 	// end gives the session back.
 	end()
 }
@@ -61,9 +64,14 @@ type result struct {
 type sessionWire struct {
 	client  *mongo.Client
 	session *mongo.Session
+	version func() int32 // the primary's wire version
 }
 
-func newSessionWire(client *mongo.Client) *sessionWire { return &sessionWire{client: client} }
+func newSessionWire(client *mongo.Client, version func() int32) *sessionWire {
+	return &sessionWire{client: client, version: version}
+}
+
+func (w *sessionWire) bulkWrites() bool { return w.version() >= bulkWireVersion }
 
 // within puts the lane's session into ctx. It is made at first use: it needs no server, only a
 // client that is not closed. It is not causally consistent, which would
@@ -85,6 +93,14 @@ func (w *sessionWire) run(ctx context.Context, b *batch) result {
 		return result{err: err}
 	}
 	it := b.first()
+	if b.kind == bulk {
+		opts := options.ClientBulkWrite().SetVerboseResults(!b.errorsOnly())
+		if it.WriteConcern != nil {
+			opts.SetWriteConcern(it.WriteConcern)
+		}
+		_, err := w.client.BulkWrite(ctx, b.bulkWrites(), opts)
+		return result{err: err}
+	}
 	opts := options.Collection()
 	if it.WriteConcern != nil {
 		opts.SetWriteConcern(it.WriteConcern)
@@ -98,13 +114,17 @@ func (w *sessionWire) run(ctx context.Context, b *batch) result {
 		return runCommand(ctx, db, op.Document)
 	}
 	coll := db.Collection(it.Cmd.Collection, opts)
-	if len(b.items) > 1 {
+	switch b.kind {
+	case inserts:
 		docs := make([]any, len(b.items))
 		for i, it := range b.items {
 			docs[i], _ = documentOf(it.Cmd.Operation)
 		}
 		res, err := coll.InsertMany(ctx, docs)
 		return result{value: res, err: err}
+	case updates, deletes:
+		_, err := coll.BulkWrite(ctx, b.models())
+		return result{err: err}
 	}
 	return runOne(ctx, coll, it.Cmd.Operation)
 }
