@@ -2,6 +2,7 @@ package repl
 
 import (
 	"context"
+	"fmt"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -248,6 +249,26 @@ func TestAStandaloneKeepsItsDataAndItsWritesToItself(t *testing.T) {
 		c.until("it has caught up", func() bool { return c.has(2, Local, "meanwhile") })
 		if c.has(0, Local, "own") {
 			t.Error("the set has learned of the standalone's write")
+		}
+	})
+}
+
+func TestALagHoldsForWhatIsWrittenOnceItIsSet(t *testing.T) {
+	// Again and again, since a member may be asking for more at any moment: it must not
+	// apply the answer by the lag that it had when it asked.
+	inCluster(t, 3, func(c *cluster) {
+		for i := range 300 {
+			c.save(0, i) // by one of the two, while the other one is still at it
+			c.Member(1).Lag(time.Hour)
+			c.Member(2).Lag(time.Hour)
+			id := fmt.Sprint("late ", i)
+			c.insert(0, id)
+			synctest.Wait()
+			if c.has(1, Local, id) || c.has(2, Local, id) {
+				t.Fatalf("round %d: a member has what it should have in an hour", i)
+			}
+			c.Member(1).Lag(0)
+			c.Member(2).Lag(0)
 		}
 	})
 }

@@ -53,7 +53,6 @@ func (p *process) follow() (again bool, grew <-chan struct{}, wait time.Duration
 		p.source = source
 	}
 	mine, from := p.pulse(), *p.disk.hist.now()
-	lag := p.behind()
 	p.mu.Unlock()
 	if source == nobody {
 		return false, nil, longest
@@ -75,6 +74,13 @@ func (p *process) follow() (again bool, grew <-chan struct{}, wait time.Duration
 		p.hearFrom(b.from)
 		return false, b.grew, longest // it is behind: it will catch up or roll back
 	}
+	// Asked only now: a lag that was set while the call was under way holds for what was
+	// written after that, and the batch may have it.
+	if p.enter(p.ctx) != nil {
+		return false, nil, longest
+	}
+	lag := p.behind()
+	p.mu.Unlock()
 	fit, due := ripe(b.entries, lag)
 	moments := from.after(fit)
 	if !p.absorb(source, from.op, b.from, fit, moments) || len(fit) > 0 {
