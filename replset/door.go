@@ -19,10 +19,12 @@ type door struct {
 
 	mu       sync.Mutex
 	closed   bool
-	listener net.Listener // nil while nobody is to be reached
+	listener *listener // nil while nobody is to be reached
+	silence  *silence  // while new connections are not accepted
+	nobodys  []int     // the ports of connections that are only there to be accepted
 	targets  []*Member
 	turn     int // the next target
-	conns    map[net.Conn]*Member
+	conns    map[*line]*Member
 }
 
 func newDoor(wg *sync.WaitGroup, owner *Member) (*door, error) {
@@ -30,7 +32,7 @@ func newDoor(wg *sync.WaitGroup, owner *Member) (*door, error) {
 	if err != nil {
 		return nil, err
 	}
-	d := &door{owner: owner, addr: hold.addr, hold: hold, wg: wg, conns: map[net.Conn]*Member{}}
+	d := &door{owner: owner, addr: hold.addr, hold: hold, wg: wg, conns: map[*line]*Member{}}
 	return d, d.lead(owner)
 }
 
@@ -67,76 +69,124 @@ func (d *door) refresh() error {
 
 // adjust is refresh. The caller must hold d.mu.
 func (d *door) adjust() error {
-	open := !d.closed && slices.ContainsFunc(d.targets, (*Member).Running)
+	// Where nothing gets through, there is not even a refusal.
+	silent := !d.closed && !slices.ContainsFunc(d.targets, func(m *Member) bool { return m.link.whole() })
+	open := !d.closed && slices.ContainsFunc(d.targets, (*Member).Running) || silent
 	switch {
 	case open && d.listener == nil:
-		l, err := d.hold.listen()
+		inner, err := d.hold.listen()
 		if err != nil {
 			return err
 		}
+		l := &listener{Listener: inner}
 		d.listener = l
 		d.wg.Go(func() { d.accept(l) })
 	case !open && d.listener != nil:
+		_, _ = d.silence.end() // the listener goes with it
+		d.silence = nil
 		d.listener.Close()
-		d.listener = nil
+		d.listener, d.nobodys = nil, nil
+	}
+	switch {
+	case silent && d.silence == nil:
+		var err error
+		d.silence, err = silenced(d.listener)
+		return err
+	case !silent && d.silence != nil:
+		nobodys, err := d.silence.end()
+		d.nobodys = append(d.nobodys, nobodys...)
+		d.silence = nil
+		return err
 	}
 	return nil
 }
 
-func (d *door) accept(l net.Listener) {
+// listener is one whose accepting can be held up: by a deadline that ends the Accept
+// under way, and then by its lock.
+type listener struct {
+	net.Listener
+	accepting sync.Mutex
+}
+
+func (l *listener) Accept() (net.Conn, error) {
+	l.accepting.Lock()
+	defer l.accepting.Unlock()
+	return l.Listener.Accept()
+}
+
+func (d *door) accept(l *listener) {
 	for {
 		nc, err := l.Accept()
+		if isTimeout(err) {
+			continue
+		}
 		if err != nil {
 			return
 		}
-		if m := d.admit(l, nc); m != nil {
-			d.wg.Go(func() { d.serve(m, nc) })
+		if m, line := d.admit(l, nc); m != nil {
+			d.wg.Go(func() { d.serve(m, line) })
 		}
 	}
 }
 
 // admit chooses the member that a new connection reaches.
-func (d *door) admit(l net.Listener, nc net.Conn) *Member {
+func (d *door) admit(l *listener, nc net.Conn) (*Member, *line) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	if d.listener != l {
-		abort(nc)
-		return nil
+	if d.listener != l || d.isNobodys(nc) {
+		reset(nc)
+		return nil, nil
 	}
 	m := d.targets[d.turn%len(d.targets)]
 	d.turn++
-	d.conns[nc] = m
-	return m
+	line := newLine(nc, m.link)
+	d.conns[line] = m
+	return m, line
 }
 
-func (d *door) serve(m *Member, nc net.Conn) {
+// isNobodys says that a connection has only filled the queue. The caller must hold
+// d.mu.
+func (d *door) isNobodys(nc net.Conn) bool {
+	from, ok := nc.RemoteAddr().(*net.TCPAddr)
+	i := -1
+	if ok {
+		i = slices.Index(d.nobodys, from.Port)
+	}
+	if i < 0 {
+		return false
+	}
+	d.nobodys = slices.Delete(d.nobodys, i, i+1)
+	return true
+}
+
+func (d *door) serve(m *Member, l *line) {
 	if srv := m.server.Load(); srv != nil {
 		serve := srv.Serve
 		if m != d.owner {
 			serve = srv.ServeAstray
 		}
-		_ = serve(nc) // it says how the client left
+		_ = serve(l) // it says how the client left
 	}
 	d.mu.Lock()
-	delete(d.conns, nc)
+	delete(d.conns, l)
 	d.mu.Unlock()
-	abort(nc)
+	l.abort()
 }
 
 // reset cuts those of the address's connections that which says.
-func (d *door) reset(which func(nc net.Conn, to *Member) bool) {
+func (d *door) reset(which func(l *line, to *Member) bool) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	for nc, to := range d.conns {
-		if which(nc, to) {
-			abort(nc)
+	for l, to := range d.conns {
+		if which(l, to) {
+			l.abort()
 		}
 	}
 }
 
-// abort closes a connection with a reset, as the end of a process does that has
+// reset closes a connection with a reset, as the end of a process does that has
 // unread data, and not with an orderly end.
-func abort(nc net.Conn) {
+func reset(nc net.Conn) {
 	if tc, ok := nc.(*net.TCPConn); ok {
 		_ = tc.SetLinger(0)
 	}
@@ -153,8 +203,8 @@ func (d *door) shut() {
 	d.closed = true
 	d.leave()
 	_ = d.adjust() // closing cannot fail
-	for nc := range d.conns {
-		abort(nc)
+	for l := range d.conns {
+		l.abort()
 	}
 	d.hold.release()
 }

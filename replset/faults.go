@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"net"
 	"slices"
 	"time"
 
@@ -210,7 +209,7 @@ func (s *Set) SwapAddresses(a, b int) error {
 	if err := errors.Join(first.door.lead(second), second.door.lead(first)); err != nil {
 		return fmt.Errorf("replset: swapping the addresses of %v and %v: %w", first, second, err)
 	}
-	everyone := func(net.Conn, *Member) bool { return true }
+	everyone := func(*line, *Member) bool { return true }
 	first.door.reset(everyone)
 	second.door.reset(everyone)
 	return nil
@@ -229,7 +228,7 @@ func (s *Set) Impersonate(addr int, other *Member) error {
 	if err := s.lead(addr, other); err != nil {
 		return err
 	}
-	s.Member(addr).door.reset(func(net.Conn, *Member) bool { return true })
+	s.Member(addr).door.reset(func(*line, *Member) bool { return true })
 	return nil
 }
 
@@ -248,7 +247,7 @@ func (s *Set) RestoreAddresses() error {
 		if err := s.lead(m.index, m); err != nil {
 			return err
 		}
-		m.door.reset(func(_ net.Conn, to *Member) bool { return to != m })
+		m.door.reset(func(_ *line, to *Member) bool { return to != m })
 	}
 	return nil
 }

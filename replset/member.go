@@ -2,7 +2,6 @@ package replset
 
 import (
 	"fmt"
-	"net"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -20,6 +19,7 @@ type Member struct {
 	repl  *repl.Member
 
 	faults   *server.Faults
+	link     *link
 	removed  atomic.Bool // from the config
 	unlisted atomic.Bool // hidden, delayed or an arbiter: no URI names it
 	server   atomic.Pointer[server.Server]
@@ -35,7 +35,7 @@ type Member struct {
 }
 
 func newMember(s *Set, index int) (*Member, error) {
-	m := &Member{set: s, index: index, faults: &server.Faults{}, slow: map[string]time.Duration{}, doors: map[*door]struct{}{}}
+	m := &Member{set: s, index: index, faults: &server.Faults{}, link: newLink(&s.wg), slow: map[string]time.Duration{}, doors: map[*door]struct{}{}}
 	d, err := newDoor(&s.wg, m)
 	if err != nil {
 		return nil, fmt.Errorf("replset: address for member %d: %w", index, err)
@@ -167,7 +167,7 @@ func (m *Member) reset() {
 	}
 	m.doorsMu.Unlock()
 	for _, d := range append(doors, m.door) {
-		d.reset(func(_ net.Conn, to *Member) bool { return to == m })
+		d.reset(func(_ *line, to *Member) bool { return to == m })
 	}
 }
 

@@ -95,6 +95,7 @@ func (s *Set) Stop() {
 		s.inner.Stop() // whoever a failed Start has not put a server in front of
 	}
 	for _, m := range members {
+		m.link.set(LinkWhole) // what it has held back goes now
 		m.door.shut()
 	}
 	s.wg.Wait()
