@@ -22,7 +22,8 @@ const (
 	// Adaptive draws two live hosts at random and takes the one whose recent
 	// peak latency times its pending reads is lower. Costs within 25 % or 1 ms of each
 	// other count as equal, and among equals the one with the smaller recent share is
-	// taken, so that equal hosts end up with equal shares.
+	// taken, so that equal hosts end up with equal shares; up to three times, shares are
+	// weighed against costs, since so much is the noise of a busy machine.
 	Adaptive Policy = iota
 	// RoundRobin gives every live host the same number of reads.
 	RoundRobin
@@ -52,6 +53,8 @@ const (
 	// equal.
 	equalRatio   = 1.25
 	equalSeconds = 0.001
+	// nearRatio is up to where a smaller share makes up for a higher cost.
+	nearRatio = 3
 	// shareDecay is the memory of "recent share".
 	shareDecay = time.Second
 	// shareStep is how often shares are decayed; finer is not needed.
@@ -377,6 +380,9 @@ func (b *Balancer) prefer(class command.Class, c []*target, now time.Time) *targ
 			return y
 		}
 		return x
+	}
+	if hi <= lo*nearRatio {
+		cx, cy = cx*(x.share+1), cy*(y.share+1)
 	}
 	if cy < cx {
 		return y

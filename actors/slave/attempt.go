@@ -206,7 +206,11 @@ func (s *service) settle(a *attempt, now time.Time, latency time.Duration, err e
 	slow := ""
 	if a.moves {
 		delete(s.flying, a)
-		s.health.answered(now, err == nil || !unanswered(err))
+		reply := err == nil || !unanswered(err)
+		s.health.answered(now, reply)
+		if reply {
+			s.answeredAt.Store(&now)
+		}
 		if latency > 0 {
 			slow = s.took(a.reads[0].Cmd.Class, latency, now)
 		}

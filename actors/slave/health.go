@@ -12,10 +12,16 @@ import (
 // Silence is counted while reads are on the wire, and goes on where it stopped when
 // they gave up in between: callers who are less patient than the limit must not
 // keep a silent host in.
+//
+// While no other host answers either, the silence may be this process's own, which was
+// given no processor for a while: then the host is suspected only. Since replies of one
+// host may be read a little before those of the next, others must have answered at two
+// looks in a row.
 type health struct {
-	reads int
-	after time.Duration
-	hung  func(suspect bool) // called from a timer's goroutine
+	reads  int
+	after  time.Duration
+	others func() bool        // whether other hosts answer now
+	hung   func(suspect bool) // called from a timer's goroutine
 
 	mu        sync.Mutex
 	flying    int           // mu
@@ -23,12 +29,13 @@ type health struct {
 	silent    time.Duration // mu; the silence when flying last left for zero
 	reached   time.Time     // mu; when flying last reached reads
 	suspected time.Time     // mu; when the last suspicion was told
+	compared  bool          // mu; others answered at the last look, and this host has not since
 	timer     *time.Timer   // mu; armed while flying > 0
 	stopped   bool          // mu
 }
 
-func newHealth(reads int, after time.Duration, hung func(suspect bool)) *health {
-	return &health{reads: reads, after: after, hung: hung}
+func newHealth(reads int, after time.Duration, others func() bool, hung func(suspect bool)) *health {
+	return &health{reads: reads, after: after, others: others, hung: hung}
 }
 
 // sent counts a read that goes on the wire.
@@ -43,7 +50,7 @@ func (h *health) sent(now time.Time) {
 		h.reached = now
 	}
 	if h.timer == nil && !h.stopped {
-		h.timer = time.AfterFunc(h.after, h.look)
+		h.timer = time.AfterFunc(h.after-h.after/4, h.look)
 	}
 }
 
@@ -54,17 +61,17 @@ func (h *health) answered(now time.Time, reply bool) {
 	defer h.mu.Unlock()
 	h.flying--
 	if reply {
-		h.reply = now
+		h.reply, h.compared = now, false
 	}
 	if h.flying == 0 {
 		h.silent = now.Sub(h.reply)
 	}
 }
 
-// look runs while reads are on the wire. It is late by a quarter of the limit at
-// most.
+// look runs while reads are on the wire: a quarter of the limit before it, and then every
+// quarter.
 func (h *health) look() {
-	now := time.Now()
+	now, others := time.Now(), h.others()
 	h.mu.Lock()
 	if h.stopped || h.flying <= 0 {
 		h.timer = nil
@@ -72,14 +79,15 @@ func (h *health) look() {
 		return
 	}
 	silent := now.Sub(h.reply)
-	many := h.flying >= h.reads && now.Sub(h.reached) >= h.after && silent >= h.after
+	many := h.flying >= h.reads && now.Sub(h.reached) >= h.after && silent >= h.after && h.compared && others
+	h.compared = others && silent >= h.after-h.after/4
 	// Told again while the silence lasts: the host may have answered a ping at its
 	// beginning, in the middle of one slow query, and hang since.
 	few := !many && silent >= h.after && now.Sub(h.suspected) >= h.after
 	if few {
 		h.suspected = now
 	}
-	h.timer = time.AfterFunc(max(h.after-silent, h.after/4), h.look)
+	h.timer = time.AfterFunc(max(h.after-h.after/4-silent, h.after/4), h.look)
 	h.mu.Unlock()
 	if many || few {
 		h.hung(!many)

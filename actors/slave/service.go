@@ -3,6 +3,7 @@ package slave
 import (
 	"context"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/evenkeel/evenkeel/internal/command"
@@ -36,6 +37,8 @@ type service struct {
 	paces  [classes]pace     // mu
 	latest *command.Read     // mu; the latest that may be evacuated, to probe with
 	slow   func(reason string)
+	// answeredAt is when the server answered last; nil before.
+	answeredAt atomic.Pointer[time.Time]
 }
 
 // newService makes a service. When it finds that reads hang, or are slow, it calls those
@@ -45,9 +48,18 @@ func newService(h *Host, inc uint64, conn Conn, hung func(suspect bool), slow fu
 	s.point.init(h.cfg.PointWorkers)
 	s.other.init(h.cfg.OtherWorkers)
 	s.ctx, s.cancel = context.WithCancel(context.Background())
-	s.health = newHealth(h.cfg.HungReads, h.cfg.HungAfter, hung)
+	s.health = newHealth(h.cfg.HungReads, h.cfg.HungAfter, s.othersAnswer, hung)
 	s.cursors = newCursors(h, inc)
+	if h.cfg.Paces != nil {
+		h.cfg.Paces.join(s)
+	}
 	return s
+}
+
+// othersAnswer reports whether other hosts have answered a moment ago.
+func (s *service) othersAnswer() bool {
+	p, after := s.host.cfg.Paces, s.host.cfg.HungAfter
+	return p == nil || p.answering(s, time.Now().Add(-after/4))
 }
 
 // Host implements request.Target.
@@ -203,6 +215,9 @@ func (s *service) giveBack(waiting []*request.Read) (moved int) {
 
 // reopen lets an ejected service serve again.
 func (s *service) reopen() {
+	if s.host.cfg.Paces != nil {
+		s.host.cfg.Paces.join(s)
+	}
 	s.mu.Lock()
 	s.open = true
 	for i := range s.paces {

@@ -50,12 +50,9 @@ func NewPaces() *Paces { return &Paces{live: map[*service]*[classes]window{}} }
 func (p *Paces) note(s *service, class command.Class, w window) time.Duration {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	own := p.live[s]
-	if own == nil {
-		own = new([classes]window)
-		p.live[s] = own
+	if own := p.live[s]; own != nil {
+		own[class] = w
 	}
-	own[class] = w
 	return p.others(s, class, w.at)
 }
 
@@ -75,6 +72,28 @@ func (p *Paces) usual(s *service, class command.Class, now time.Time) time.Durat
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	return p.others(s, class, now)
+}
+
+// join lets others compare themselves with a service.
+func (p *Paces) join(s *service) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.live[s] == nil {
+		p.live[s] = new([classes]window)
+	}
+}
+
+// answering reports whether any other host has answered a read since then. While none has, a
+// host's silence may be this process's own: it was not given a processor, or collected garbage.
+func (p *Paces) answering(s *service, since time.Time) bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for other := range p.live {
+		if at := other.answeredAt.Load(); other != s && at != nil && at.After(since) {
+			return true
+		}
+	}
+	return false
 }
 
 // forget drops a service that serves no more: it is nothing to compare with.

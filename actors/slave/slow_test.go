@@ -147,3 +147,26 @@ func TestEachEjectionInAMinuteTakesTwiceAsLong(t *testing.T) {
 		t.Errorf("after a quiet minute it waits %v", got)
 	}
 }
+
+func TestASilenceOfAllHostsIsNoHang(t *testing.T) {
+	inWorld(t, func(w *world) {
+		a, b := w.paced("a:1", time.Millisecond), w.paced("b:1", time.Millisecond)
+		w.load(time.Second, a, b)
+		w.told()
+		// This process is stopped: nothing is answered, and pings are answered as soon as it goes on.
+		for _, p := range []*paced{a, b} {
+			p.takes.Store(int64(600 * time.Millisecond))
+		}
+		w.load(600*time.Millisecond, a, b)
+		for _, p := range []*paced{a, b} {
+			p.takes.Store(int64(time.Millisecond))
+		}
+		w.load(time.Second, a, b)
+		w.tells()
+		// One host alone hangs.
+		b.conn.hangs()
+		w.load(time.Second, a, b)
+		w.is(a.Host, Live)
+		w.is(b.Host, Ejected)
+	})
+}

@@ -3,6 +3,7 @@ package load
 
 import (
 	"math"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -13,8 +14,11 @@ import (
 // peakDecay is how long a peak in a host's latency is remembered: the time in
 // which its weight falls to 1/e. It is short beside the 10 s that is usual for
 // calls between services, since a point read takes a millisecond and a game notices a
-// second.
-const peakDecay = time.Second
+// second. A host that stays slow is not found out by this, but ejected by its slave.
+const peakDecay = 300 * time.Millisecond
+
+// lately is how many samples the median is of that the average is fed.
+const lately = 5
 
 // classes are those of reads that are weighed; a Pinned one has no choice of hosts.
 const classes = int(command.Heavy) + 1
@@ -33,9 +37,10 @@ type Load struct {
 
 // latency is a peak-sensitive moving average.
 type latency struct {
-	last [2]float64 // the latest samples, in seconds
-	ewma float64    // seconds
-	at   time.Time  // of the latest sample; zero before the first
+	last [lately]float64 // the latest samples, in seconds, in a ring
+	n    int             // samples ever
+	ewma float64         // seconds
+	at   time.Time       // of the latest sample; zero before the first
 }
 
 // Begin counts a read that was given to the host.
@@ -61,15 +66,13 @@ func (l *Load) Pending() int64 { return l.pending.Load() }
 
 // observe is the peak-sensitive moving average of Finagle's p2cPeakEwma: it
 // jumps up to a higher latency at once and comes down slowly. What it is fed is
-// the median of the last three samples: one read that a collection of garbage, ours or
-// the kernel's scheduler held up says nothing of its host, and would keep reads from
+// the median of the last samples: a read or two that a collection of garbage, ours or
+// the kernel's scheduler held up say nothing of their host, and would keep reads from
 // it for as long as the peak is remembered.
 func (l *latency) observe(s float64, now time.Time) {
-	if l.at.IsZero() {
-		l.last = [2]float64{s, s}
-	}
-	m := median(s, l.last[0], l.last[1])
-	l.last = [2]float64{s, l.last[0]}
+	l.last[l.n%lately] = s
+	l.n++
+	m := median(l.last[:min(l.n, lately)])
 	if m >= l.ewma || l.at.IsZero() {
 		l.ewma = m
 	} else {
@@ -79,7 +82,13 @@ func (l *latency) observe(s float64, now time.Time) {
 	l.at = now
 }
 
-func median(a, b, c float64) float64 { return max(min(a, b), min(max(a, b), c)) }
+// median is that of a few samples, the lower of two in the middle.
+func median(samples []float64) float64 {
+	var sorted [lately]float64
+	n := copy(sorted[:], samples)
+	slices.Sort(sorted[:n])
+	return sorted[(n-1)/2]
+}
 
 // Latency is what a read of that class takes of late, in seconds; zero when nothing is
 // known. Without news it decays, so that a host which nobody picked because of one slow
