@@ -3,6 +3,7 @@ package main
 import (
 	"bytes"
 	"context"
+	"os"
 	"strings"
 	"testing"
 	"time"
@@ -12,7 +13,14 @@ import (
 	"github.com/evenkeel/evenkeel/app"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+// TestMain makes the test's program the command itself when it is called with one: bench
+// starts the program that it is once more, as the server.
+func TestMain(m *testing.M) {
+	if len(os.Args) > 1 && (os.Args[1] == "replset" || os.Args[1] == "bench") {
+		os.Exit(run(context.Background(), os.Args[1:], os.Stdin, os.Stdout, os.Stderr))
+	}
+	goleak.VerifyTestMain(m)
+}
 
 func TestCallsThatCanNeverWorkSayWhatToWrite(t *testing.T) {
 	for _, c := range []struct {
@@ -41,6 +49,20 @@ func TestCallsThatCanNeverWorkSayWhatToWrite(t *testing.T) {
 		{[]string{"replset", "--election-timeout", "1ms"}, "use 10ms or more"},
 		{[]string{"replset", "--server-version", "7"}, "4.4, 5.0, 6.0, 7.0, 8.0"},
 		{[]string{"replset", "now"}, `unexpected argument "now"`},
+		{[]string{"bench", "--only", "teapot"}, `no row "teapot"; --list names them`},
+		{[]string{"bench", "--only", ","}, "--only is empty"},
+		{[]string{"bench", "--rounds", "0"}, "--rounds 0 must be 1 or more"},
+		{[]string{"bench", "--seconds", "0"}, "too short"},
+		{[]string{"bench", "--seconds", "-1"}, "too short"},
+		{[]string{"bench", "--rate", "0"}, "--rate 0"},
+		{[]string{"bench", "--w", "3"}, "1, majority"},
+		{[]string{"bench", "--members", "2"}, "--members 2 must be 3 to 7"},
+		{[]string{"bench", "--server-version", "7"}, "4.4, 5.0, 6.0, 7.0, 8.0"},
+		{[]string{"bench", "--uri", ""}, "leave it away"},
+		{[]string{"bench", "--uri", "mongodb://h/", "--members", "4"}, "are for the built-in set"},
+		{[]string{"bench", "--driver-pool", "0"}, "--driver-pool 0"},
+		{[]string{"bench", "--driver-heartbeat", "1ms"}, "500ms"},
+		{[]string{"bench", "now"}, `unexpected argument "now"`},
 	} {
 		var stdout, stderr bytes.Buffer
 		if status := run(t.Context(), c.args, nil, &stdout, &stderr); status != exitUsage {
@@ -53,7 +75,7 @@ func TestCallsThatCanNeverWorkSayWhatToWrite(t *testing.T) {
 }
 
 func TestHelpIsNoError(t *testing.T) {
-	for _, args := range [][]string{{"help"}, {"--help"}, {"demo", "--help"}, {"demo", "-h"}, {"replset", "-h"}} {
+	for _, args := range [][]string{{"help"}, {"--help"}, {"demo", "--help"}, {"demo", "-h"}, {"replset", "-h"}, {"bench", "-h"}} {
 		var stdout, stderr bytes.Buffer
 		if status := run(t.Context(), args, nil, &stdout, &stderr); status != exitKept || stderr.Len() > 0 {
 			t.Errorf("%q: exit status %d, standard error %q", args, status, &stderr)
