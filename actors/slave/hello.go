@@ -67,6 +67,8 @@ func cannotServe(k mongoconn.Kind) string {
 		return "the member is recovering or in initial sync"
 	case mongoconn.Hidden:
 		return "the member is hidden"
+	case mongoconn.Delayed:
+		return "the member is delayed, on purpose"
 	case mongoconn.Arbiter:
 		return "the member is an arbiter"
 	case mongoconn.Ghost:

@@ -29,6 +29,8 @@ const (
 	Standby State = "standby"
 	// Ejected: connected, and kept from reads.
 	Ejected State = "ejected"
+	// Leaving: it is a member no more, and what is left of its reads may come back.
+	Leaving State = "leaving"
 	// Stopped for good.
 	Stopped State = "stopped"
 )
@@ -47,6 +49,7 @@ type Host struct {
 	pid     atomic.Pointer[actor.PID]
 	live    atomic.Pointer[service]
 	stopped atomic.Bool
+	parting atomic.Pointer[leaveMsg] // set by Leave
 
 	queueFull, cursorsFull *refusals.Teller
 
@@ -61,6 +64,7 @@ type Host struct {
 	wrong     []time.Time // when sockets turned out to be wrong, within quarantineWindow
 	floorAt   time.Time   // when the last HostEjected with Floor was emitted
 	ejections ejections
+	leaving   string // why the host was given up for good, "" while it is not
 }
 
 // view is what others may see of an incarnation; immutable.

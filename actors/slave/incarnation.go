@@ -108,13 +108,23 @@ func (i *incarnation) Receive(ctx actor.Context) {
 		i.h.pid.Store(i.self)
 		delay := i.h.delay
 		i.h.delay = 0
-		i.pause(delay)
+		if i.h.leaving != "" { // It has panicked since.
+			i.enter(Leaving, messages.RoleOther, i.h.leaving)
+		} else if msg := i.h.parting.Load(); msg != nil {
+			i.onLeave(*msg)
+		} else {
+			i.pause(delay)
+		}
 	case *actor.Restarting:
 		i.onRestarting()
 	case *actor.Stopping:
 		i.disconnect()
 		i.h.stop()
-		i.enter(Stopped, messages.RoleUnknown, "the app is stopping")
+		reason := "the app is stopping"
+		if i.h.leaving != "" {
+			reason = i.h.leaving
+		}
+		i.enter(Stopped, messages.RoleUnknown, reason)
 	case helloMsg:
 		if msg.conn == i.number {
 			i.onHello(msg.hello)
@@ -145,6 +155,8 @@ func (i *incarnation) Receive(ctx actor.Context) {
 			i.wait = 0
 			i.onAnswer(msg.err)
 		}
+	case leaveMsg:
+		i.onLeave(msg)
 	case duplicateMsg:
 		// In Standby the next hello finds the process taken.
 		if i.hello.ProcessID == msg.process && (i.state == Live || i.state == Ejected || i.state == Checking) {

@@ -98,7 +98,7 @@ func (i *incarnation) fail(err error) {
 // onRestarting: this incarnation is over. When it was not by its own fail, a panic
 // has ended it.
 func (i *incarnation) onRestarting() {
-	if i.state == Waiting {
+	if i.state == Waiting || i.state == Leaving {
 		return
 	}
 	i.disconnect()

@@ -39,6 +39,8 @@ type service struct {
 	slow   func(reason string)
 	// answeredAt is when the server answered last; nil before.
 	answeredAt atomic.Pointer[time.Time]
+	// drained ends a drain; nil while there is none.
+	drained func() // mu
 }
 
 // newService makes a service. When it finds that reads hang, or are slow, it calls those
@@ -125,6 +127,7 @@ func (s *service) next(l *lane) []*request.Read {
 	reads := l.queue.take()
 	if reads == nil {
 		l.active--
+		s.tellDrained()
 	}
 	return reads
 }

@@ -310,7 +310,7 @@ func TestAWrongSocketInTheCheckCountsAsOneWhicheverIsToldFirst(t *testing.T) {
 }
 
 func TestAMemberThatCannotServeStandsByWithItsConnectionAndComesBack(t *testing.T) {
-	for _, kind := range []mongoconn.Kind{mongoconn.Recovering, mongoconn.Hidden, mongoconn.Arbiter, mongoconn.Ghost, mongoconn.Unknown} {
+	for _, kind := range []mongoconn.Kind{mongoconn.Recovering, mongoconn.Hidden, mongoconn.Delayed, mongoconn.Arbiter, mongoconn.Ghost, mongoconn.Unknown} {
 		t.Run(kind.String(), func(t *testing.T) {
 			inWorld(t, func(w *world) {
 				h, c, target := w.live("a:1")

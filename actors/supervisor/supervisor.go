@@ -31,6 +31,10 @@ type Supervisor struct {
 	pid      *actor.PID
 	stopped  chan struct{}
 	restarts atomic.Int64
+
+	// The actor's: its children by name, and who waits for the end of one.
+	children map[string]*actor.PID
+	ends     map[string][]chan<- struct{}
 }
 
 // reporter is a failure that says which events tell of it.
@@ -45,9 +49,23 @@ type spawn struct {
 	done  chan<- error
 }
 
+type remove struct {
+	name string
+	done chan<- struct{}
+}
+
+// restart ends a child's pause after too many panics.
+type restart struct {
+	sup   actor.Supervisor
+	child *actor.PID
+}
+
+// IgnoreDeadLetterLogging keeps one that comes after the stop out of the host's log.
+func (*restart) IgnoreDeadLetterLogging() {}
+
 // Start spawns the supervisor. Its name starts with "evenkeel".
 func Start(system *actor.ActorSystem, hub *Hub, log zerolog.Logger) (*Supervisor, error) {
-	s := &Supervisor{system: system, hub: hub, log: log, stopped: make(chan struct{})}
+	s := &Supervisor{system: system, hub: hub, log: log, stopped: make(chan struct{}), children: map[string]*actor.PID{}, ends: map[string][]chan<- struct{}{}}
 	props := actor.PropsFromProducer(func() actor.Actor { return (*root)(s) },
 		actor.WithSupervisor((*strategy)(s)), actor.WithReceiverMiddleware(contain(log)))
 	for {
@@ -81,6 +99,21 @@ func (s *Supervisor) Spawn(name string, props *actor.Props) error {
 	}
 }
 
+// Remove stops the child of that name, if there is one, and waits until it has stopped or
+// ctx ends.
+func (s *Supervisor) Remove(ctx context.Context, name string) error {
+	done := make(chan struct{})
+	s.system.Root.Send(s.pid, &remove{name: name, done: done})
+	select {
+	case <-done:
+		return nil
+	case <-s.stopped:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
 // Stop stops the supervisor and its children, and waits until they have stopped or
 // ctx ends.
 func (s *Supervisor) Stop(ctx context.Context) error {
@@ -103,21 +136,56 @@ type root Supervisor
 func (r *root) Receive(ctx actor.Context) {
 	switch msg := ctx.Message().(type) {
 	case *spawn:
-		msg.done <- start(ctx, msg)
+		msg.done <- r.start(ctx, msg)
+	case *remove:
+		pid := r.children[msg.name]
+		if pid == nil {
+			close(msg.done)
+			return
+		}
+		r.ends[msg.name] = append(r.ends[msg.name], msg.done)
+		ctx.Stop(pid)
+	case *restart:
+		(*strategy)(r).restart(msg.sup, msg.child)
+	case *actor.Terminated:
+		r.ended(msg.Who)
 	case *actor.Stopped:
 		close(r.stopped)
 	}
 }
 
 // start spawns a child. Its producer runs here, and may panic.
-func start(ctx actor.Context, msg *spawn) (err error) {
+func (r *root) start(ctx actor.Context, msg *spawn) (err error) {
 	defer func() {
 		if v := recover(); v != nil {
 			err = &messages.PanicError{Value: v, Stack: debug.Stack()}
 		}
 	}()
-	_, err = ctx.SpawnNamed(msg.props, msg.name)
+	pid, err := ctx.SpawnNamed(msg.props, msg.name)
+	if err == nil {
+		r.children[msg.name] = pid
+	}
 	return err
+}
+
+// ended forgets a child that has stopped, and tells those who wait for it.
+func (r *root) ended(pid *actor.PID) {
+	name := (*Supervisor)(r).nameOf(pid)
+	delete(r.children, name)
+	for _, done := range r.ends[name] {
+		close(done)
+	}
+	delete(r.ends, name)
+}
+
+// nameOf returns the name of a child, "" for one that has stopped. It is the actor's.
+func (s *Supervisor) nameOf(pid *actor.PID) string {
+	for name, child := range s.children {
+		if child.Equal(pid) {
+			return name
+		}
+	}
+	return ""
 }
 
 // strategy restarts every child that fails.
@@ -134,14 +202,14 @@ func (s *strategy) HandleFailure(_ *actor.ActorSystem, sup actor.Supervisor, chi
 			s.log.Error().Interface("panic", v).Bytes("stack", debug.Stack()).Msg("panic while an actor's failure was told")
 		}
 		if pause == 0 {
-			sup.RestartChildren(child)
+			s.restart(sup, child)
 			return
 		}
 		time.AfterFunc(pause, func() {
 			select {
 			case <-s.stopped:
 			default:
-				sup.RestartChildren(child)
+				s.system.Root.Send(s.pid, &restart{sup, child})
 			}
 		})
 	}()
@@ -179,6 +247,17 @@ func storms(rs *actor.RestartStatistics) bool {
 	}
 	rs.Reset()
 	return true
+}
+
+// restart restarts a child, unless it has been told to stop: a restart that comes after
+// the stop brings the framework's actor back to life. It is called in the supervisor's
+// goroutine.
+func (s *strategy) restart(sup actor.Supervisor, child *actor.PID) {
+	name := (*Supervisor)(s).nameOf(child)
+	if name == "" || len(s.ends[name]) > 0 {
+		return
+	}
+	sup.RestartChildren(child)
 }
 
 func asError(reason any) error {

@@ -195,6 +195,27 @@ func TestAHiddenMemberIsToldFromARecoveringOne(t *testing.T) {
 	}
 }
 
+func TestAMemberThatItsOwnConfigDoesNotListIsDelayed(t *testing.T) {
+	f := serve(t, nil)
+	delayed := member(f.addr, "rs0", bson.E{Key: "hosts", Value: bson.A{"a:1", "b:1"}}, bson.E{Key: "passive", Value: true},
+		bson.E{Key: "secondaryDelaySecs", Value: int64(60)})
+	_, h := open(t, DirectConfig{Host: f.addr})
+	// The same sockets stay: what only their first hello would tell is of no use here.
+	for _, c := range []struct {
+		doc  bson.D
+		want Kind
+	}{
+		{delayed, Delayed},
+		{with(delayed, bson.E{Key: "passives", Value: bson.A{f.addr}}), Secondary},
+		{with(delayed, bson.E{Key: "hosts", Value: bson.A{"a:1", f.addr}}), Secondary},
+		{delayed, Delayed},
+		{with(delayed, bson.E{Key: "hidden", Value: true}), Recovering},
+	} {
+		f.says(c.doc)
+		until(t, h.hellos, c.want.String(), func(h Hello) bool { return h.Kind == c.want })
+	}
+}
+
 func TestAGhostIsRefusedUntilItIsAMember(t *testing.T) {
 	f := serve(t, nil)
 	f.says(ghost())

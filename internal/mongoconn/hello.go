@@ -2,6 +2,7 @@ package mongoconn
 
 import (
 	"fmt"
+	"slices"
 	"time"
 
 	"go.mongodb.org/mongo-driver/v2/bson"
@@ -22,6 +23,8 @@ const (
 	Recovering
 	// Hidden is a member that the set's configuration hides from clients.
 	Hidden
+	// Delayed is a secondary that stays behind the primary on purpose.
+	Delayed
 	Arbiter
 	// Ghost is a server that was started for a set and is not in its configuration
 	// any more.
@@ -39,6 +42,8 @@ func (k Kind) String() string {
 		return "recovering"
 	case Hidden:
 		return "hidden"
+	case Delayed:
+		return "delayed"
 	case Arbiter:
 		return "arbiter"
 	case Ghost:
@@ -69,8 +74,8 @@ type Hello struct {
 	// every change it sees in the set. Zero before MongoDB 4.4.
 	ProcessID       bson.ObjectID
 	TopologyCounter int64
-	// ElectionID and SetVersion tell of two primaries which is the later; a
-	// primary's only.
+	// SetVersion is the version of the config that the member has. With ElectionID, which
+	// only a primary has, it tells of two primaries which is the later.
 	ElectionID     bson.ObjectID
 	SetVersion     uint32
 	MaxWireVersion int32
@@ -124,7 +129,18 @@ func helloOf(d *event.ServerDescription, hidden bool, rtt time.Duration) Hello {
 	if h.SetName != "" {
 		h.Me = canonical(string(d.CanonicalAddr))
 	}
+	if h.Kind == Secondary && h.unlisted() {
+		h.Kind = Delayed
+	}
 	return h
+}
+
+// unlisted reports whether the member is none of those that its own config tells clients
+// of. A server leaves out the hidden members, which say of themselves that they are, and
+// the delayed ones, whose delay only the first hello of a socket would show: it may
+// be gone since.
+func (h *Hello) unlisted() bool {
+	return len(h.Hosts) > 0 && !slices.Contains(h.Hosts, h.Me) && !slices.Contains(h.Passives, h.Me)
 }
 
 func canonicals(addrs []string) []string {

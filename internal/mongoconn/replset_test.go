@@ -53,7 +53,7 @@ func secondaries(set *replset.Set) (list []*replset.Member) {
 }
 
 func TestEveryMemberOfASetServesOverAClientOfItsOwn(t *testing.T) {
-	set := startSet(t, replset.Options{Hidden: map[int]bool{2: true}})
+	set := startSet(t, replset.Options{Members: 5, Hidden: map[int]bool{2: true}, Delay: map[int]time.Duration{3: time.Hour}, Priority: map[int]float64{4: 0}})
 	for i, m := range set.Members() {
 		d, h := to(t, set, m, "app")
 		want := Secondary
@@ -62,6 +62,8 @@ func TestEveryMemberOfASetServesOverAClientOfItsOwn(t *testing.T) {
 			want = Primary
 		case i == 2:
 			want = Hidden
+		case i == 3:
+			want = Delayed
 		}
 		if hello := next(t, h.hellos, "a hello"); hello.Kind != want || hello.Me != m.Host() || hello.SetName != set.Name() || hello.Primary != set.Primary().Host() {
 			t.Errorf("member %d says %+v", i, hello)
