@@ -138,6 +138,36 @@ func TestAMemberInMaintenanceRefusesReads(t *testing.T) {
 	}
 }
 
+func TestAnOperatorPutsAMemberIntoMaintenanceByACommand(t *testing.T) {
+	set := steady(t, Options{})
+	primary := set.Primary()
+	m := set.Member((primary.Index() + 1) % 3)
+	maintain := func(m *Member, on bool) int32 {
+		t.Helper()
+		err := direct(t, m).Database("admin").RunCommand(soon(t), bson.D{{Key: "replSetMaintenance", Value: on}}).Err()
+		var refused mongo.CommandError
+		if errors.As(err, &refused) {
+			return refused.Code
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		return 0
+	}
+	if code := maintain(primary, true); code != 95 {
+		t.Errorf("a primary is refused with %d", code)
+	}
+	if code := maintain(m, false); code != 96 {
+		t.Errorf("the end of no maintenance is refused with %d", code)
+	}
+	if code := maintain(m, true); code != 0 || m.State() != "RECOVERING" {
+		t.Errorf("into maintenance: code %d, and then %s", code, m.State())
+	}
+	if code := maintain(m, false); code != 0 || !m.IsSecondary() {
+		t.Errorf("out of maintenance: code %d, and then %s", code, m.State())
+	}
+}
+
 func TestAMemberRestartedAsAStandaloneSaysSo(t *testing.T) {
 	set := steady(t, Options{})
 	if _, err := players(connect(t, set.URI())).InsertOne(soon(t), bson.D{{Key: "_id", Value: 1}}); err != nil {

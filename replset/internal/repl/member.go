@@ -104,6 +104,11 @@ func (m *Member) SetMaintenance(on bool) error {
 	if p == nil {
 		return errShutdown()
 	}
+	return p.SetMaintenance(on)
+}
+
+// SetMaintenance is what Member's is.
+func (p *process) SetMaintenance(on bool) error {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if p.role == Primary && on {

@@ -33,6 +33,7 @@ const (
 	codeShutdownInProgress         int32 = 91
 	codeNotYetInitialized          int32 = 94
 	codeNotSecondary               int32 = 95
+	codeOperationFailed            int32 = 96
 	codeUnsatisfiableWriteConcern  int32 = 100
 	codeCommandFailed              int32 = 125
 	codeExceededMemoryLimit        int32 = 146

@@ -14,6 +14,7 @@ var replicationCommands = []*command{
 	{name: "replSetGetConfig", run: replSetGetConfig, admin: true},
 	{name: "replSetStepDown", run: replSetStepDown, admin: true},
 	{name: "replSetFreeze", run: replSetFreeze, admin: true},
+	{name: "replSetMaintenance", run: replSetMaintenance, admin: true},
 }
 
 // member refuses a command on what is no member of a set.
@@ -229,4 +230,26 @@ func (c *conn) freezeElections(d time.Duration) error {
 	}
 	f.Freeze(d)
 	return nil
+}
+
+func replSetMaintenance(c *conn, r *request) error {
+	if err := r.noFields(); err != nil {
+		return err
+	}
+	st, err := c.member()
+	if err != nil {
+		return err
+	}
+	on := truthy(r.first)
+	switch {
+	case st.Role == repl.Primary:
+		return refuse(codeNotSecondary, "primaries can't modify maintenance mode")
+	case !on && st.Role != repl.Recovering:
+		return refuse(codeOperationFailed, "already out of maintenance mode")
+	}
+	m, ok := c.s.node.(interface{ SetMaintenance(bool) error })
+	if !ok {
+		return refuse(codeNotImplemented, "replSetMaintenance is not supported by this member")
+	}
+	return m.SetMaintenance(on)
 }
