@@ -75,17 +75,46 @@ func TestBenchFillsTheRowsThatItIsAskedFor(t *testing.T) {
 	}
 }
 
-func TestBenchLeavesARealSetAsItWas(t *testing.T) {
+// realSet is a set that the bench has not started.
+func realSet(t *testing.T) (*replset.Set, context.Context) {
+	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), 60*time.Second)
-	defer cancel()
+	t.Cleanup(cancel)
 	set, err := replset.Start(replset.Options{})
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer set.Stop()
+	t.Cleanup(set.Stop)
 	if err := set.AwaitSecondaries(ctx); err != nil {
 		t.Fatal(err)
 	}
+	return set, ctx
+}
+
+func TestBenchDoesWithoutServerStatusWhereThatIsRefused(t *testing.T) {
+	set, ctx := realSet(t)
+	for _, m := range set.Members() {
+		err := asJudge(ctx, "mongodb://"+m.Host()+"/?directConnection=true", func(c *mongo.Client) error {
+			return c.Database("admin").RunCommand(ctx, bson.D{
+				{Key: "configureFailPoint", Value: "failCommand"}, {Key: "mode", Value: "alwaysOn"},
+				{Key: "data", Value: bson.D{{Key: "failCommands", Value: bson.A{"serverStatus"}}, {Key: "errorCode", Value: 13}}},
+			}).Err()
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	out := runsBench(t, "--uri", set.URI(), "--only", "read_commands_256,point_reads_256", "--rounds", "1", "--seconds", "0.1")
+	if len(out.Skipped) != 1 || out.Skipped[0].ID != "read_commands_256" || out.Skipped[0].Failed {
+		t.Errorf("skipped: %+v", out.Skipped)
+	}
+	if r := out.of(t, "point_reads_256"); r.Ratio == nil || r.OurConnections != 0 || !strings.Contains(r.Note, "[23 100]") {
+		t.Errorf("%+v", r)
+	}
+}
+
+func TestBenchLeavesARealSetAsItWas(t *testing.T) {
+	set, ctx := realSet(t)
 	out := runsBench(t, "--uri", set.URI(), "--only", "slow_member_p99,write_gap_stepdown_ms,frozen_member_max,read_commands_256,router_ns", "--rounds", "1", "--seconds", "0.1")
 	if len(out.Skipped) != 2 || out.Skipped[0].Failed || !strings.Contains(out.Skipped[0].Why, "built-in") || !strings.Contains(out.Skipped[1].Why, "--stepdown") {
 		t.Errorf("skipped: %+v", out.Skipped)
@@ -101,7 +130,7 @@ func TestBenchLeavesARealSetAsItWas(t *testing.T) {
 		t.Errorf("%+v", r)
 	}
 	// Nothing is left behind, and the slow member is as fast as before.
-	err = asJudge(ctx, set.URI(), func(c *mongo.Client) error {
+	err := asJudge(ctx, set.URI(), func(c *mongo.Client) error {
 		names, err := c.Database("evenkeel_bench").ListCollectionNames(ctx, bson.D{})
 		if len(names) > 0 {
 			t.Errorf("%v are left behind", names)

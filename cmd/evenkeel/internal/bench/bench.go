@@ -175,7 +175,13 @@ func Run(ctx context.Context, s Settings, say Progress) (*Report, error) {
 			}
 		}
 		results, err := st.play(ctx, sc, wanted)
-		report.Results = append(report.Results, results...)
+		for _, one := range results {
+			if one.Rounds == 0 && one.OurErrors+one.DriverErrors == 0 {
+				report.Skipped = append(report.Skipped, Skipped{one.ID, "it needs numbers that this system, or this server's user, does not give", false})
+				continue
+			}
+			report.Results = append(report.Results, one)
+		}
 		if ctx.Err() != nil {
 			return report, ctx.Err()
 		}
@@ -256,6 +262,9 @@ func (s *stage) open(ctx context.Context) (err error) {
 	s.server.version, s.server.maxWire, s.server.members = s.judge.version(ctx), s.judge.hello.MaxWire, len(s.judge.members)
 	if n := hostsIn(s.server.uri); n > 0 && n < s.server.members {
 		s.sayf("warning: the connection string names %d of %d members; evenkeel reads from those alone, the driver from all", n, s.server.members)
+	}
+	if s.judge.blind {
+		s.say("warning: serverStatus is refused, so that connections and commands are not counted")
 	}
 	s.sayf("storing %d players", population)
 	return s.judge.populate(ctx, s.place)

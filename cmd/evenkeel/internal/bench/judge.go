@@ -27,12 +27,30 @@ const (
 type judge struct {
 	set     *mongo.Client
 	members []asked
-	hello   struct {
-		Hosts, Passives []string
-		SetName         string `bson:"setName"`
-		MaxWire         int    `bson:"maxWireVersion"`
-	}
+	hello   hello
+	// blind says that the members do not let it see their serverStatus.
+	blind bool
 }
+
+// hello is what a member says of itself and its set.
+type hello struct {
+	Hosts, Passives []string
+	SetName         string `bson:"setName"`
+	MaxWire         int    `bson:"maxWireVersion"`
+	Secondary       bool
+}
+
+func askHello(ctx context.Context, c *mongo.Client) (h hello, err error) {
+	for _, name := range []string{"hello", "isMaster"} { // The first since MongoDB 4.4.2.
+		err = c.Database("admin").RunCommand(ctx, bson.D{{Key: name, Value: 1}}).Decode(&h)
+		if e := (mongo.CommandError{}); !errors.As(err, &e) || !e.HasErrorCode(codeCommandNotFound) {
+			break
+		}
+	}
+	return h, err
+}
+
+const codeCommandNotFound = 59
 
 // asked is a member with a direct client.
 type asked struct {
@@ -48,7 +66,7 @@ func openJudge(ctx context.Context, uri string) (*judge, error) {
 	if j.set, err = mongo.Connect(judgeOptions(uri)); err != nil {
 		return nil, err
 	}
-	if err = j.set.Database("admin").RunCommand(ctx, bson.D{{Key: "hello", Value: 1}}).Decode(&j.hello); err != nil {
+	if j.hello, err = askHello(ctx, j.set); err != nil {
 		j.close()
 		return nil, fmt.Errorf("asking the set for its members: %w", err)
 	}
@@ -66,6 +84,8 @@ func openJudge(ctx context.Context, uri string) (*judge, error) {
 		}
 		j.members = append(j.members, asked{host, client})
 	}
+	_, err = j.connections(ctx)
+	j.blind = errors.As(err, new(mongo.CommandError))
 	return j, nil
 }
 
@@ -91,8 +111,11 @@ func disconnect(c *mongo.Client) {
 }
 
 // status asks every member for numbers of its serverStatus, each a path of keys, and
-// calls seen with their sum.
+// calls seen with their sum. A judge that may not see them sees nothing.
 func (j *judge) status(ctx context.Context, paths []string, seen func(host string, sum int64)) error {
+	if j.blind {
+		return nil
+	}
 	ctx, cancel := context.WithTimeout(ctx, judgeTimeout)
 	defer cancel()
 	for _, m := range j.members {
@@ -187,8 +210,7 @@ func (j *judge) secondary(ctx context.Context) (asked, error) {
 	ctx, cancel := context.WithTimeout(ctx, judgeTimeout)
 	defer cancel()
 	for _, m := range j.members {
-		var reply struct{ Secondary bool }
-		if m.client.Database("admin").RunCommand(ctx, bson.D{{Key: "hello", Value: 1}}).Decode(&reply) == nil && reply.Secondary {
+		if h, err := askHello(ctx, m.client); err == nil && h.Secondary {
 			return m, nil
 		}
 	}

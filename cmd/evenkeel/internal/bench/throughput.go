@@ -166,6 +166,8 @@ func (c *closedContest) choosePool(ctx context.Context) error {
 		sizes = []int{st.settings.DriverPool}
 	case c.load.callers == 1:
 		sizes = []int{EqualPool}
+	case st.judge.blind:
+		sizes = sizes[1:]
 	}
 	slices.Sort(sizes)
 	sizes = slices.Compact(sizes)
@@ -276,7 +278,7 @@ func (l *loop) value(m metric, executed int64) (float64, bool) {
 	case m == allocations:
 		return float64(l.allocations) / n, true
 	}
-	return float64(executed) / float64(l.whole), true
+	return float64(executed) / float64(l.whole), executed > 0 // None: a judge that may not see them.
 }
 
 func (c *closedContest) finish(results []Result) {
