@@ -34,7 +34,8 @@ evenkeel_bench, which are dropped at the end.
 
 Both sides read from secondaries (the primary for want of one), have the same
 documents, filters, deadlines and write concern, and check every answer. Evenkeel
-has its defaults. The driver has what suits it best:
+has its defaults; where the server has no bulkWrite (before 8.0), its updates want errors
+only and no counts (Collection.ErrorsOnly). The driver has what suits it best:
   - a client of its own for all members, with secondaryPreferred;
   - as many connections to a member as evenkeel may open (maxPoolSize %d, which with
     the monitoring ones of both comes to the same), and in rows of throughput the

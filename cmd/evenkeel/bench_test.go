@@ -178,6 +178,13 @@ func TestBenchMeasuresFaultsOfTheBuiltInSet(t *testing.T) {
 	}
 }
 
+func TestUpdatesShareCommandsAlsoWhereThereIsNoBulkWrite(t *testing.T) {
+	out := runsBench(t, "--only", "update_commands_256", "--rounds", "1", "--seconds", "0.1", "--server-version", "4.4")
+	if r := out.of(t, "update_commands_256"); r.Ours > 0.5 || r.Driver < 0.9 || r.OurErrors+r.DriverErrors > 0 || !strings.Contains(r.Note, "errors only") {
+		t.Errorf("%+v", r)
+	}
+}
+
 func TestBenchListsItsRows(t *testing.T) {
 	var stdout, stderr bytes.Buffer
 	if status := run(t.Context(), []string{"bench", "--list"}, nil, &stdout, &stderr); status != exitKept || stderr.Len() > 0 {

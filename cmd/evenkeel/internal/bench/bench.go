@@ -18,9 +18,6 @@ const (
 	DefaultHeartbeat = mongoconn.DefaultHeartbeat
 )
 
-// wireWithBulkWrite is the first wire version of a server that has the command bulkWrite.
-const wireWithBulkWrite = 25
-
 // Settings say what to compare and how. The zero value of every field works.
 type Settings struct {
 	// URI is the connection string of a real set; "" for the built-in one.
@@ -157,7 +154,7 @@ func Run(ctx context.Context, s Settings, say Progress) (*Report, error) {
 		return report, err
 	}
 	defer st.close()
-	report.Server = Server{BuiltIn: st.server.child != nil, Version: st.server.version, Members: st.server.members, BulkWrite: st.server.maxWire >= wireWithBulkWrite}
+	report.Server = Server{BuiltIn: st.server.child != nil, Version: st.server.version, Members: st.server.members, BulkWrite: st.server.bulkWrite()}
 	all, _ := chosen(s.Only) // Checked above.
 	for i := range all {
 		sc := &all[i]

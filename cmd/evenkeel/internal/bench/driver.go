@@ -100,7 +100,8 @@ func (d *driver) insert(ctx context.Context, p *player) error {
 func (d *driver) update(ctx context.Context, id string) error {
 	ctx, cancel := context.WithTimeout(ctx, operationTimeout)
 	defer cancel()
-	return checkUpdate(d.players.UpdateOne(ctx, byID(id), oneMoreSave))
+	res, err := d.players.UpdateOne(ctx, byID(id), oneMoreSave)
+	return checkUpdate(res, err, 1)
 }
 
 // settled waits until the driver has a primary and a secondary. Nothing tells whether it

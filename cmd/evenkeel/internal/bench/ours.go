@@ -23,7 +23,9 @@ const oursName = "evenkeel-bench"
 type ours struct {
 	app                     *app.App
 	players, seats, inserts *app.Collection
-	keys                    bool // each document has its lane
+	updates                 *app.Collection // the players, as updates see them
+	matched                 int64           // what an update says that it has matched
+	keys                    bool            // each document has its lane
 }
 
 func openOurs(c sideConfig, lanes int) (*ours, error) {
@@ -39,10 +41,14 @@ func openOurs(c sideConfig, lanes int) (*ours, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &ours{
+	o := &ours{
 		app: a, keys: lanes > 1,
 		players: a.Collection(database, c.place.players), seats: a.Collection(database, c.place.seats), inserts: a.Collection(database, c.place.inserts),
-	}, nil
+	}
+	if o.updates, o.matched = o.players, 1; c.errorsOnly {
+		o.updates, o.matched = o.players.ErrorsOnly(), 0
+	}
+	return o, nil
 }
 
 func concernOf(w string) *writeconcern.WriteConcern {
@@ -84,11 +90,12 @@ func (o *ours) insert(ctx context.Context, p *player) error {
 func (o *ours) update(ctx context.Context, id string) error {
 	ctx, cancel := context.WithTimeout(ctx, operationTimeout)
 	defer cancel()
-	c := o.players
+	c := o.updates
 	if o.keys {
 		c = c.Key(id)
 	}
-	return checkUpdate(c.UpdateOne(ctx, byID(id), oneMoreSave))
+	res, err := c.UpdateOne(ctx, byID(id), oneMoreSave)
+	return checkUpdate(res, err, o.matched)
 }
 
 func (o *ours) settled(ctx context.Context) error {

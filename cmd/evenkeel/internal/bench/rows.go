@@ -106,7 +106,7 @@ func inserts(n int, lanes bool) scenario {
 }
 
 func updates(n int, lanes bool) scenario {
-	return writes(closedLoad{callers: n, lanes: lanes, counted: []string{"update", "bulkWrite"}, one: updateOne, ready: sumSaves, check: checkSaves},
+	return writes(closedLoad{callers: n, lanes: lanes, updates: true, counted: []string{"update", "bulkWrite"}, one: updateOne, ready: sumSaves, check: checkSaves},
 		"update", "UpdateOne by _id")
 }
 

@@ -54,8 +54,13 @@ type sides struct {
 }
 
 func (s *stage) config(monitor *event.CommandMonitor) sideConfig {
-	return sideConfig{uri: s.server.uri, place: s.place, concern: s.settings.Concern, monitor: monitor}
+	return sideConfig{uri: s.server.uri, place: s.place, concern: s.settings.Concern, errorsOnly: !s.server.bulkWrite(), monitor: monitor}
 }
+
+// wireWithBulkWrite is the first wire version of a server that has the command bulkWrite.
+const wireWithBulkWrite = 25
+
+func (s *server) bulkWrite() bool { return s.maxWire >= wireWithBulkWrite }
 
 // openSides opens both, with a pool of that size for the driver.
 func (s *stage) openSides(ctx context.Context, lanes, pool int) (sides, error) {

@@ -32,6 +32,8 @@ type closedLoad struct {
 	fills   []metric
 	// counted are the server's commands that carry the requests.
 	counted []string
+	// updates says that the requests are updates.
+	updates bool
 	// one makes a side's request.
 	one func(*stage, side) operation
 	// ready prepares a measurement, and returns a number for check, which says
@@ -154,7 +156,13 @@ func (c *closedContest) open(ctx context.Context) error {
 		return err
 	}
 	c.ourConns = more(before, c.idle)
-	return c.choosePool(ctx)
+	if err := c.choosePool(ctx); err != nil {
+		return err
+	}
+	if c.load.updates && !st.server.bulkWrite() {
+		c.note += "; evenkeel's updates want errors only, since the server has no bulkWrite"
+	}
+	return nil
 }
 
 // choosePool opens the driver with the pool that does best under this load.
