@@ -47,8 +47,12 @@ type Options struct {
 	// Delay is how far behind the primary members stay on purpose, by index; their
 	// priority is 0, and clients do not learn of them.
 	Delay map[int]time.Duration
-	// Arbiters are the members, by index, that vote and have no data.
+	// Arbiters are the members, by index, that vote and have no data. Where they could
+	// keep a primary elected that no majority of those with data follows, as with one
+	// arbiter in three, a write that names no write concern does not wait for a majority.
 	Arbiters map[int]bool
+	// NonVoting are the members, by index, that have no vote; their priority is 0.
+	NonVoting map[int]bool
 	// Tags are the members' tags, by index.
 	Tags map[int]map[string]string
 	// Version is the series of server releases that the members show themselves as: "4.4",
@@ -113,6 +117,11 @@ func (o *Options) complete() error {
 			return fmt.Errorf("replset: Options.Users[%d] logs in with a certificate, and has no password", i)
 		}
 	}
+	for i, no := range o.NonVoting {
+		if no && o.Arbiters[i] {
+			return fmt.Errorf("replset: Options.NonVoting[%d] is set, but Options.Arbiters makes it a member that only votes", i)
+		}
+	}
 	for i, d := range o.Delay {
 		switch {
 		case d < 0:
@@ -131,13 +140,13 @@ func (o *Options) complete() error {
 		}
 	}
 	if !electable {
-		return fmt.Errorf("replset: Options.Priority, Hidden, Delay and Arbiters leave no member of %d that may become primary", o.Members)
+		return fmt.Errorf("replset: Options.Priority, Hidden, Delay, Arbiters and NonVoting leave no member of %d that may become primary", o.Members)
 	}
 	return nil
 }
 
 func (o *Options) priority(i int) float64 {
-	if o.Hidden[i] || o.Delay[i] > 0 || o.Arbiters[i] {
+	if o.Hidden[i] || o.Delay[i] > 0 || o.Arbiters[i] || o.NonVoting[i] {
 		return 0
 	}
 	return o.chosenPriority(i)
@@ -152,8 +161,12 @@ func (o *Options) chosenPriority(i int) float64 {
 }
 
 func (o *Options) member(i int, host string) repl.MemberConfig {
+	votes := 1
+	if o.NonVoting[i] {
+		votes = 0
+	}
 	return repl.MemberConfig{
-		ID: int32(i), Host: host, Priority: o.priority(i), Votes: 1, Hidden: o.Hidden[i],
+		ID: int32(i), Host: host, Priority: o.priority(i), Votes: votes, Hidden: o.Hidden[i],
 		Delay: o.Delay[i], Arbiter: o.Arbiters[i], Tags: o.Tags[i],
 	}
 }

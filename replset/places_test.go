@@ -45,7 +45,8 @@ func TestAnArbiterVotesAndHasNoData(t *testing.T) {
 	eventually(t, "the other member is primary", func() bool { return set.Primary() == set.Member(1) })
 	ctx, cancel := context.WithTimeout(soon(t), 300*time.Millisecond)
 	defer cancel()
-	if _, err := players(client).InsertOne(ctx, bson.D{{Key: "_id", Value: 3}}); err == nil {
+	majority := players(client).Database().Collection("players", options.Collection().SetWriteConcern(writeconcern.Majority()))
+	if _, err := majority.InsertOne(ctx, bson.D{{Key: "_id", Value: 3}}); err == nil {
 		t.Error("a majority write is acknowledged by one of two members with data")
 	}
 	if err := set.Member(0).Restart(); err != nil {

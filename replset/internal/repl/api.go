@@ -84,7 +84,22 @@ type Status struct {
 	MajorityCommittedAt time.Time
 	WritablePrimary     bool // false while a new primary still drains, or a stepdown is under way
 	SecondaryDelaySecs  int64
+	Votes               Votes
+	Heartbeat           time.Duration // between two
 }
+
+// Votes is how a set's votes are spread, with the counts of replSetGetStatus.
+type Votes struct {
+	Voters        int
+	Writable      int // voters with data
+	Majority      int // of the voters, to be elected
+	WriteMajority int // of those with data, to hold an entry that is a majority's
+}
+
+// MajorityByDefault says whether a write that names no write concern waits for a
+// majority. Since 5.0 it does, unless arbiters could keep a primary elected that
+// can get none: the manual's "implicit default write concern".
+func (v Votes) MajorityByDefault() bool { return v.Writable == v.Voters || v.Writable > v.Majority }
 
 // ReadLevel is a local or a majority read concern.
 type ReadLevel int
@@ -158,11 +173,20 @@ type MemberStatus struct {
 	ID       int32
 	Host     string
 	Role     Role
+	Arbiter  bool
 	Health   bool
 	OpTime   OpTime
 	OpTimeAt time.Time
 	Self     bool
 	SyncFrom string
+	// Elected is when a primary was; zero for the others.
+	Elected bson.Timestamp
+	// What of another member was heard last, and when; UpSince is zero while nothing is.
+	UpSince, Heard time.Time
+	Message        string // why nothing is heard
+	// The config it has; -1 while nothing is heard.
+	ConfigVersion int32
+	ConfigTerm    int64
 }
 
 // Snapshot is a read-only state of the data.

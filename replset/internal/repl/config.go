@@ -80,16 +80,23 @@ func (c *config) voters() int {
 // majority is how many voters are more than half of them.
 func (c *config) majority() int { return c.voters()/2 + 1 }
 
-// bearers is how many of the voters that have data make an entry a majority's: as many
-// as more than half of all voters, or where there are not as many, all of them.
-func (c *config) bearers() int {
+// writable is how many voters have data.
+func (c *config) writable() int {
 	n := 0
 	for _, m := range c.members {
 		if !m.Arbiter {
 			n += m.Votes
 		}
 	}
-	return min(n, c.majority())
+	return n
+}
+
+// bearers is how many of the voters that have data make an entry a majority's: as many
+// as more than half of all voters, or where there are not as many, all of them.
+func (c *config) bearers() int { return min(c.writable(), c.majority()) }
+
+func (c *config) votes() Votes {
+	return Votes{Voters: c.voters(), Writable: c.writable(), Majority: c.majority(), WriteMajority: c.bearers()}
 }
 
 // change returns the next config, with other members.

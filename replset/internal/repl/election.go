@@ -317,6 +317,7 @@ func (p *process) enterTerm(term int64) {
 func (p *process) accede() {
 	p.role, p.writable, p.primary = Primary, false, p.id
 	p.over = make(chan struct{})
+	p.electedAt = bson.Timestamp{T: uint32(time.Now().Unix()), I: 1}
 	p.catchUpTo = time.Now().Add(p.disk.cfg.timing.catchUp)
 	p.takeoverAt = time.Time{}
 	p.disk.cfg = p.disk.cfg.inTerm(p.disk.term)
@@ -346,7 +347,7 @@ func (p *process) abdicate() {
 	if p.primary == p.id {
 		p.primary = nobody
 	}
-	p.catchUpTo = time.Time{}
+	p.catchUpTo, p.electedAt = time.Time{}, bson.Timestamp{}
 	close(p.over)
 	p.waiters.depose()
 	p.reschedule(time.Now())

@@ -19,6 +19,7 @@ type pulse struct {
 	cfg       *config
 	electable bool
 	source    int32
+	elected   bson.Timestamp
 }
 
 // beat exchanges heartbeats with every other member.
@@ -70,7 +71,7 @@ func (p *process) pulse() pulse {
 	now, committed := p.disk.hist.now(), p.disk.hist.committed()
 	return pulse{
 		from: p.id, term: p.disk.term, role: p.role, top: p.disk.log.top(), topWall: now.wall, commit: committed.op,
-		clock: p.clock.read(), cfg: p.disk.cfg, electable: p.electable(time.Now()), source: p.source,
+		clock: p.clock.read(), cfg: p.disk.cfg, electable: p.electable(time.Now()), source: p.source, elected: p.electedAt,
 	}
 }
 
@@ -100,6 +101,9 @@ func (p *process) take(in pulse) {
 		p.peers[in.from] = q
 	}
 	moved := q.top != in.top || !q.up
+	if !q.up {
+		q.since = now
+	}
 	q.pulse, q.seen, q.up = in, now, true
 	p.clock.advance(in.clock)
 	if in.term > p.disk.term {

@@ -69,6 +69,8 @@ type process struct {
 	over     chan struct{} // of a primary: closed when it stops being one
 	primary  int32         // -1 while none is known
 
+	electedAt bson.Timestamp // of a primary: when it was elected
+
 	maintenance bool
 	stepping    bool      // a step down waits for a secondary to catch up
 	catchUpTo   time.Time // of a new primary: until when it may catch up; zero when it has
@@ -88,8 +90,9 @@ type process struct {
 // peer is what a member knows of another one by its heartbeats.
 type peer struct {
 	pulse
-	seen time.Time // the last sign of life
-	up   bool      // the last call got through
+	seen  time.Time // the last sign of life
+	since time.Time // from when on calls have got through
+	up    bool      // the last call got through
 }
 
 const nobody = -1

@@ -63,7 +63,9 @@ func NewSet(opts Options) *Set {
 	for _, mc := range opts.Members {
 		m := &Member{set: s, id: mc.ID}
 		m.disk.cfg = cfg
-		m.disk.begin(first)
+		if !mc.Arbiter {
+			m.disk.begin(first)
+		}
 		s.members = append(s.members, m)
 	}
 	return s

@@ -10,6 +10,7 @@ func (p *process) announce() {
 	next := &Status{Role: p.role, ProcessID: p.self, WritablePrimary: p.standalone || p.role == Primary && p.writable}
 	if cfg := p.disk.cfg; cfg != nil && !p.standalone {
 		next.SetName, next.SetVersion, next.Term = cfg.name, cfg.version, p.disk.term
+		next.Votes, next.Heartbeat = cfg.votes(), cfg.timing.heartbeat
 		for _, m := range cfg.members {
 			switch {
 			case m.Hidden || m.Delay > 0: // Clients do not hear of it.
@@ -82,17 +83,29 @@ func (p *process) MembersStatus() []MemberStatus {
 	now := time.Now()
 	list := make([]MemberStatus, 0, len(cfg.members))
 	for _, m := range cfg.members {
-		if m.ID == p.id {
+		one := MemberStatus{ID: m.ID, Host: m.Host, Arbiter: m.Arbiter}
+		switch q := p.peers[m.ID]; {
+		case m.ID == p.id:
 			top := p.disk.hist.now()
-			list = append(list, MemberStatus{
-				ID: m.ID, Host: m.Host, Role: p.role, Health: true, OpTime: top.op, OpTimeAt: top.wall,
-				Self: true, SyncFrom: cfg.host(p.source),
-			})
-			continue
-		}
-		one := MemberStatus{ID: m.ID, Host: m.Host, Role: Down}
-		if q := p.peers[m.ID]; p.healthy(q, now) {
-			one.Role, one.Health, one.OpTime, one.OpTimeAt, one.SyncFrom = q.role, true, q.top, q.topWall, cfg.host(q.source)
+			one.Self, one.Health, one.Role, one.OpTime, one.OpTimeAt = true, true, p.role, top.op, top.wall
+			one.SyncFrom, one.Elected = cfg.host(p.source), p.electedAt
+			one.ConfigVersion, one.ConfigTerm = cfg.version, cfg.term
+		case p.healthy(q, now):
+			one.Health, one.Role, one.OpTime, one.OpTimeAt = true, q.role, q.top, q.topWall
+			one.SyncFrom, one.Elected = cfg.host(q.source), q.elected
+			one.UpSince, one.Heard = q.since, q.seen
+			if q.cfg != nil {
+				one.ConfigVersion, one.ConfigTerm = q.cfg.version, q.cfg.term
+			}
+		default:
+			one.Role, one.ConfigVersion, one.ConfigTerm = Down, -1, -1
+			one.Message = "Couldn't get a connection within the time limit"
+			if q != nil {
+				one.Heard = q.seen
+				if q.role == Down {
+					one.Message = "Error connecting to " + m.Host + " :: caused by :: Connection refused"
+				}
+			}
 		}
 		list = append(list, one)
 	}

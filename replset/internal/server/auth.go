@@ -33,11 +33,7 @@ var errAuthentication = refuse(codeAuthenticationFailed, "Authentication failed.
 // credentials looks users up for a mechanism.
 func (c *conn) credentials(mechanism string) scram.CredentialLookup {
 	return func(name string) (scram.StoredCredentials, error) {
-		var u User
-		ok := false
-		if c.s.users != nil {
-			u, ok = c.s.users.find(adminDB, name)
-		}
+		u, ok := c.s.user(adminDB, name)
 		if !ok {
 			return scram.StoredCredentials{}, errors.New("no such user")
 		}
@@ -157,10 +153,10 @@ func (p *fieldReader) payload() []byte {
 // nothing.
 func (c *conn) appendMechanisms(user string) {
 	name, ok := strings.CutPrefix(user, "admin.")
-	if !ok || c.s.users == nil {
+	if !ok {
 		return
 	}
-	if _, ok := c.s.users.find(adminDB, name); ok {
+	if _, ok := c.s.user(adminDB, name); ok {
 		c.out.strings("saslSupportedMechs", scramMechanisms)
 	}
 }

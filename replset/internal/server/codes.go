@@ -31,6 +31,7 @@ const (
 	codeInvalidNamespace           int32 = 73
 	codeUnknownReplWriteConcern    int32 = 79
 	codeShutdownInProgress         int32 = 91
+	codeInvalidReplicaSetConfig    int32 = 93
 	codeNotYetInitialized          int32 = 94
 	codeNotSecondary               int32 = 95
 	codeOperationFailed            int32 = 96

@@ -108,12 +108,18 @@ type writeConcern struct {
 	timeout  time.Duration
 }
 
+// majorityByDefault says whether a write that names no write concern waits for a
+// majority: since 5.0, where that could not keep a set from writing.
+func (c *conn) majorityByDefault() bool {
+	return c.s.version.wire >= wire50 && c.s.node.Status().Votes.MajorityByDefault()
+}
+
 // parseWriteConcern reads the command's write concern; without one it is the
-// server's own default: majority since 5.0, one member before.
+// server's own default.
 func (c *conn) parseWriteConcern() (writeConcern, error) {
 	r := &c.req
 	wc := writeConcern{majority: true}
-	if c.s.version.wire < wire50 {
+	if r.cmd.writeConcern && !c.majorityByDefault() {
 		wc = writeConcern{n: 1}
 	}
 	if r.writeCon == nil {
@@ -158,7 +164,7 @@ func (c *conn) parseWriteConcern() (writeConcern, error) {
 }
 
 func (wc *writeConcern) takeW(v bson.RawValue) error {
-	wc.majority = false
+	wc.majority, wc.n = false, 0 // instead of the default
 	if v.Type == bson.TypeString {
 		if tag := string(text(v)); tag == "majority" {
 			wc.majority = true
@@ -223,7 +229,7 @@ func (c *conn) awaitWriteConcern(ctx context.Context, wc writeConcern) error {
 	}
 	bearers := 0
 	for _, m := range c.s.node.MembersStatus() {
-		if m.Role != repl.Arbiter {
+		if !m.Arbiter {
 			bearers++
 		}
 	}

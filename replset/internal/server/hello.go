@@ -296,7 +296,7 @@ func (c *conn) appendRole(st *repl.Status, legacy bool) {
 	}
 	if st.SecondaryDelaySecs > 0 {
 		name := "secondaryDelaySecs"
-		if c.s.version.wire < wire50 {
+		if legacy || c.s.version.wire < wire50 {
 			name = "slaveDelay"
 		}
 		w.int64(name, st.SecondaryDelaySecs)
@@ -314,13 +314,19 @@ func (c *conn) appendRole(st *repl.Status, legacy bool) {
 	}
 	at := w.doc("lastWrite")
 	appendOpTime(w, "opTime", st.LastApplied)
-	w.date("lastWriteDate", st.LastAppliedWall)
-	appendOpTime(w, "majorityOpTime", st.MajorityCommitted)
-	w.date("majorityWriteDate", st.MajorityCommittedAt)
+	w.date("lastWriteDate", epoch(st.LastAppliedWall))
+	if st.MajorityCommitted != (repl.OpTime{}) {
+		appendOpTime(w, "majorityOpTime", st.MajorityCommitted)
+		w.date("majorityWriteDate", st.MajorityCommittedAt)
+	}
 	w.close(at)
 }
 
+// appendOpTime appends an op time. That of a member without data is of the term -1.
 func appendOpTime(w *builder, key string, op repl.OpTime) {
+	if op == (repl.OpTime{}) {
+		op.Term = -1
+	}
 	at := w.doc(key)
 	w.timestamp("ts", op.TS)
 	w.int64("t", op.Term)

@@ -118,7 +118,8 @@ func appendTopologyVersion(w *builder, st *repl.Status) {
 // appendTimes ends a set member's reply with the cluster time it knows and the
 // operation time that this command leaves its client with.
 func (c *conn) appendTimes(r *request, st *repl.Status) {
-	if st.Role == repl.Standalone {
+	// A member without data has no operation time, and tells no cluster time either.
+	if st.Role == repl.Standalone || st.LastApplied == (repl.OpTime{}) {
 		return
 	}
 	w := &c.out

@@ -238,7 +238,11 @@ func getDefaultRWConcern(c *conn, r *request) error {
 	w.string("level", "local")
 	w.close(at)
 	at = w.doc("defaultWriteConcern")
-	w.string("w", "majority")
+	if c.majorityByDefault() {
+		w.string("w", "majority")
+	} else {
+		w.int32("w", 1)
+	}
 	w.int32("wtimeout", 0)
 	w.close(at)
 	w.string("defaultWriteConcernSource", "implicit")

@@ -12,6 +12,8 @@ import (
 
 	"github.com/xdg-go/scram"
 	"go.mongodb.org/mongo-driver/v2/bson"
+
+	"github.com/evenkeel/evenkeel/replset/internal/repl"
 )
 
 // The mechanisms to log in with, which a server gives every user that it creates.
@@ -68,6 +70,15 @@ func (u *users) find(db, name string) (User, bool) {
 	defer u.mu.RUnlock()
 	one, ok := u.byKey[db+"."+name]
 	return one, ok
+}
+
+// user finds who may log in here. Users are data like any other, of which an arbiter
+// has none: nobody can log in to one.
+func (s *Server) user(db, name string) (User, bool) {
+	if s.users == nil || s.node.Status().Role == repl.Arbiter {
+		return User{}, false
+	}
+	return s.users.find(db, name)
 }
 
 // list returns all of them, in the order of their keys.

@@ -58,10 +58,8 @@ func authenticate(c *conn, r *request) error {
 		return refuse(codeAuthenticationFailed, "No verified subject name available from client")
 	case user != "" && user != c.subject:
 		return refuse(codeAuthenticationFailed, "There is no x.509 client certificate matching the user.")
-	case c.s.users == nil:
-		return errAuthentication
 	}
-	if _, ok := c.s.users.find(externalDB, c.subject); !ok {
+	if _, ok := c.s.user(externalDB, c.subject); !ok {
 		return errAuthentication // as for any other user that there is not
 	}
 	c.enter(externalDB, c.subject)
