@@ -111,6 +111,7 @@ func (a *answer) ordered() {
 	if len(a.ex.errors) > 0 {
 		stop = a.ex.errors[0].Index
 	}
+	a.reached = stop
 	for i, it := range a.items {
 		switch {
 		case i < stop:
@@ -149,14 +150,17 @@ func asOnly(raw bson.Raw) bson.Raw {
 		return raw
 	}
 	doc := bson.D{{Key: "index", Value: int32(0)}}
+	var message []bson.E
 	for _, e := range elems {
 		switch e.Key() {
 		case "index", "idx", "ok", "n", "nModified": // The last four are a bulkWrite's.
+		case "errmsg": // Last, but in a bulkWrite's.
+			message = []bson.E{{Key: "errmsg", Value: e.Value()}}
 		default:
 			doc = append(doc, bson.E{Key: e.Key(), Value: e.Value()})
 		}
 	}
-	if own, err := bson.Marshal(doc); err == nil {
+	if own, err := bson.Marshal(append(doc, message...)); err == nil {
 		return own
 	}
 	return raw

@@ -145,6 +145,13 @@ func (a *attempts) revoke() bool {
 	return true
 }
 
+// isRevoked reports whether the operation was kept from the wire.
+func (a *attempts) isRevoked() bool {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return a.revoked
+}
+
 // sent is how many attempts may have reached a server.
 func (a *attempts) sent() int {
 	a.mu.Lock()

@@ -28,6 +28,9 @@ type batch struct {
 	verdicts []verdict
 	// foreign says that the server does not know the command.
 	foreign bool
+	// reached is how many of the items the server has executed before it refused one;
+	// all of them when it has refused none.
+	reached int
 }
 
 // first is any of the items, for what they all have in common: the write concern,
@@ -137,6 +140,7 @@ func (b *batch) judge(res result, token messages.Token, ids Encoder) {
 	if n := len(sent); n > 0 {
 		last = sent[n-1]
 	}
+	b.reached = len(b.items)
 	b.foreign = b.kind == bulk && last.state == refused && unknownCommand(last.err)
 	together := len(b.items) > 1
 	switch r.conclusion {
@@ -144,7 +148,11 @@ func (b *batch) judge(res result, token messages.Token, ids Encoder) {
 		a := &answer{batch: b, res: res, ex: exceptionOf(res.err), doubtful: r.doubtful, token: token, ids: ids}
 		a.read()
 	case unexecuted:
-		b.each(func(*item) verdict { return verdict{again: &again{err: r.err, pause: true}} })
+		err := r.err
+		if b.attempts.isRevoked() {
+			err = nil // Kept from the wire for the sake of one whose time was up.
+		}
+		b.each(func(*item) verdict { return verdict{again: &again{err: err, pause: true}} })
 	case rejected:
 		b.each(func(*item) verdict {
 			if together {

@@ -20,6 +20,7 @@ var errTorn = errors.New("evenkeel: the reply to a bulkWrite does not tell of ev
 // earlier attempt's error.
 func (a *answer) bulk() {
 	said, failed, complete := a.said()
+	a.reached = failed
 	var refusal mongo.WriteException
 	if failed < len(a.items) {
 		refusal = refusalOf(said[failed])

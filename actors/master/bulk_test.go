@@ -61,7 +61,7 @@ func TestABulkWriteStopsAtTheRefusedWriteAndTheRestGoesAgainInItsPlace(t *testin
 		}
 		want := mongo.WriteException{WriteErrors: mongo.WriteErrors{{
 			Code: 11000, Message: "no, 11000", Details: mustMarshal(bson.D{{Key: "why", Value: "so"}}),
-			Raw: mustMarshal(bson.D{{Key: "index", Value: 0}, {Key: "code", Value: 11000}, {Key: "errmsg", Value: "no, 11000"}, {Key: "keyValue", Value: byID(7)}, {Key: "errInfo", Value: bson.D{{Key: "why", Value: "so"}}}}),
+			Raw: mustMarshal(bson.D{{Key: "index", Value: 0}, {Key: "code", Value: 11000}, {Key: "keyValue", Value: byID(7)}, {Key: "errInfo", Value: bson.D{{Key: "why", Value: "so"}}}, {Key: "errmsg", Value: "no, 11000"}}),
 		}}}
 		if got[1].Outcome != messages.NotApplied || !reflect.DeepEqual(got[1].Err, error(want)) || got[1].Result != nil {
 			t.Errorf("the refused one: %#v", got[1].Err)

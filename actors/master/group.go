@@ -65,22 +65,27 @@ func (it *item) kinds() kinds {
 	if !it.ErrorsOnly {
 		k &^= updates | deletes
 	}
-	if internal(it.Cmd) {
+	if !ordinary(it.Cmd) {
 		k &^= bulk
 	}
 	return k
 }
 
-// internal reports whether the server has its own rules for the namespace. A bulkWrite
-// may find only in the middle that one of its namespaces cannot be written to, and
-// then fails as a whole, with what came before it executed.
-func internal(cmd *command.Write) bool {
+// ordinary reports whether a namespace is surely one that the server takes writes
+// for. A bulkWrite may find only in the middle that one of its namespaces is not, and
+// then it fails as a whole, with what came before executed.
+func ordinary(cmd *command.Write) bool {
 	switch cmd.Database {
 	case "admin", "config", "local":
-		return true
+		return false
 	}
-	return strings.HasPrefix(cmd.Collection, "system.")
+	return !strings.HasPrefix(cmd.Collection, "system.") && !strings.Contains(cmd.Database, "$") && !strings.Contains(cmd.Collection, "$") &&
+		len(cmd.Database)+len(cmd.Collection) <= longestName
 }
+
+// longestName leaves room: the server's own limit is 255 bytes, and less for a
+// database.
+const longestName = 200
 
 // group is what has been found to go together.
 type group struct {

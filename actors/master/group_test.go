@@ -4,6 +4,7 @@ import (
 	"container/list"
 	"fmt"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -117,6 +118,9 @@ func TestWhatGoesTogetherAndAsWhat(t *testing.T) {
 		{"another write concern", func() []*messages.Write {
 			return []*messages.Write{op("insert", 1), op("insert", 2), weaker(op("insert", 3)), weaker(op("insert", 4)), op("update", 1)}
 		}, []string{"2 insert", "2 insert", "1 alone"}, []string{"2 insert", "2 insert", "1 alone"}},
+		{"names that the server may not take", func() []*messages.Write {
+			return []*messages.Write{op("update", 1), elsewhere(op("insert", 1), "game", "a$b"), op("update", 1), elsewhere(op("insert", 1), "game", strings.Repeat("x", 300)), op("update", 1)}
+		}, slices.Repeat([]string{"1 alone"}, 5), slices.Repeat([]string{"1 alone"}, 5)},
 		{"collections of the server's own", func() []*messages.Write {
 			return []*messages.Write{
 				op("update", 1), elsewhere(op("update", 1), "game", "system.js"), op("update", 1), elsewhere(op("update", 1), "config", "players"), op("update", 1), op("update", 2),

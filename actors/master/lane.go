@@ -41,9 +41,11 @@ type lane struct {
 	batch    *batch
 	openWire func() wire
 
-	// wire and straggler belong to the goroutine; one goroutine hands them to the
-	// next through mu.
+	// wire, room and straggler belong to the goroutine; one goroutine hands them to
+	// the next through mu.
 	wire wire
+	// room is how many writes the next batch may have.
+	room int
 	// straggler says that an attempt with a transaction number may still be on its
 	// way to the server, and that no later number was executed since.
 	straggler *namespace
@@ -52,7 +54,7 @@ type lane struct {
 type namespace struct{ database, collection string }
 
 func newLane(m *Master, index int) *lane {
-	return &lane{m: m, index: index, queue: list.New()}
+	return &lane{m: m, index: index, queue: list.New(), room: m.cfg.MaxBatch}
 }
 
 func (l *lane) attach(open func() wire) {
@@ -116,7 +118,9 @@ func (l *lane) run() {
 		if l.wire == nil {
 			l.wire = l.openWire()
 		}
-		b := take(l.queue, l.m.limits(l.wire))
+		most := l.m.limits(l.wire)
+		most.writes = l.room
+		b := take(l.queue, most)
 		l.batch = b
 		l.mu.Unlock()
 		l.send(b)
@@ -151,11 +155,24 @@ func (l *lane) send(b *batch) {
 	res := l.wire.run(b.wire, b)
 	l.noteStraggler(b)
 	b.judge(res, l.wire.token(), l.m.cfg.Encoder)
+	l.makeRoom(b)
 	if b.foreign {
 		l.m.noBulk.Store(time.Now().Add(bulkPause).UnixNano())
 	}
 	l.decide(b)
 	l.settle(b)
+}
+
+// makeRoom lets the next batch be half as long after a refusal, and twice as long
+// after a batch without one. What stands behind a refused write goes out again: where
+// many are refused, as inserts are that ask whether they are the first, long
+// batches would go out a write shorter each time.
+func (l *lane) makeRoom(b *batch) {
+	if n := len(b.items); b.reached < n {
+		l.room = max(b.reached, n/2, 1)
+	} else {
+		l.room = max(l.room, min(2*n, l.m.cfg.MaxBatch))
+	}
 }
 
 // noteStraggler remembers whether an attempt may still be under way.
@@ -286,9 +303,9 @@ func (l *lane) giveUp(it *item, cause error) {
 		it.phase = done
 		b := l.batch
 		b.waiting--
-		// When nobody in the batch waits any longer, and nothing of it was sent, it is
-		// kept from the wire and the truth is known.
-		revoked := b.waiting == 0 && b.attempts.revoke()
+		// As long as nothing of the batch was sent it is kept from the wire, and the
+		// truth is known of this one. The others go back into the queue.
+		revoked := b.attempts.revoke()
 		l.mu.Unlock()
 		if revoked {
 			b.cancel() // The lane need not wait for the driver to find no server.

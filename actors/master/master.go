@@ -144,9 +144,10 @@ func (m *Master) release() {
 // compatibility version is raised, of which nobody tells us.
 const bulkPause = time.Minute
 
-// limits are those of a batch that goes out now over w.
+// limits are those of a batch that goes out now over w, but for its length, which is
+// the lane's.
 func (m *Master) limits(w wire) limits {
-	most := limits{writes: m.cfg.MaxBatch, bytes: m.cfg.MaxBatchBytes, known: inserts | updates | deletes}
+	most := limits{bytes: m.cfg.MaxBatchBytes, known: inserts | updates | deletes}
 	if w.bulkWrites() && time.Now().UnixNano() >= m.noBulk.Load() {
 		most.known |= bulk
 	}

@@ -125,6 +125,57 @@ func TestWhatQueuedMeanwhileGoesTogetherAndTheRefusedOneAloneKnowsIt(t *testing.
 	})
 }
 
+// Each refusal sends again what stands behind it.
+func TestManyRefusalsDoNotSendLongBatchesAgainAndAgain(t *testing.T) {
+	const writes = 512
+	for _, c := range []struct {
+		name    string
+		refuses func(n int) bool
+		batches int // at most
+		sent    int // at most
+	}{
+		{"all", func(int) bool { return true }, writes + 10, 3 * writes},
+		{"every tenth", func(n int) bool { return n%10 == 9 }, writes / 3, 5 * writes},
+		{"one", func(n int) bool { return n == 100 }, 5, 2 * writes},
+		{"none", func(int) bool { return false }, 2, writes},
+	} {
+		synctest.Test(t, func(t *testing.T) {
+			wire, gate := blocked(func(_ context.Context, b *batch, a *attempts) result {
+				try(a, replied, nil)
+				for i, n := range numbers([][]*item{b.items}) {
+					if c.refuses(n) {
+						we := mongo.WriteError{Index: i, Code: 11000}
+						return result{err: mongo.BulkWriteException{WriteErrors: []mongo.BulkWriteError{{WriteError: we}}}}
+					}
+				}
+				return result{}
+			})
+			r := newRig(t, Config{}, wire)
+			var replies []chan *messages.WriteReply
+			for n := range writes {
+				reply, _ := r.ask(insert(n))
+				replies = append(replies, reply)
+				if n == 0 {
+					synctest.Wait()
+				}
+			}
+			close(gate)
+			for n, reply := range replies {
+				want := messages.Applied
+				if c.refuses(n) {
+					want = messages.NotApplied
+				}
+				if rep := r.get(reply); rep.Outcome != want {
+					t.Fatalf("%s: write %d: %+v", c.name, n, rep)
+				}
+			}
+			if s := r.Stat(); s.Batches > int64(c.batches) || s.Batched > int64(c.sent) {
+				t.Errorf("%s refused: %d batches with %d writes, want %d with %d at most", c.name, s.Batches, s.Batched, c.batches, c.sent)
+			}
+		})
+	}
+}
+
 func TestABatchThatIsRefusedAsAWholeIsSentOneByOne(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		wire, gate := blocked(func(_ context.Context, b *batch, a *attempts) result {
@@ -281,6 +332,41 @@ func TestAWriteGivenUpBeforeTheDriverSentItIsKeptFromTheWire(t *testing.T) {
 		synctest.Wait()
 		if wentOut {
 			t.Error("it went out after it had been reported as not applied")
+		}
+	})
+}
+
+// The driver is looking for a server when the time of one write of a batch is up.
+func TestAWriteGivenUpBeforeItsBatchWasSentIsNotAppliedAndTheOthersGoOn(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		wire := &fakeWire{}
+		wire.serve = func(ctx context.Context, b *batch, a *attempts) result {
+			if len(wire.sent()) == 1 {
+				<-ctx.Done()
+				return result{err: ctx.Err()}
+			}
+			return succeed(ctx, b, a)
+		}
+		r := rigWithoutPrimary(t, Config{}, wire)
+		first, _ := r.ask(until(insert(0), time.Minute))
+		hasty, _ := r.ask(until(insert(1), time.Second))
+		last, _ := r.ask(until(insert(2), time.Minute))
+		r.PrimaryChanged("a:1")
+		start := time.Now()
+		rep := r.get(hasty)
+		if rep.Outcome != messages.NotApplied || !errors.Is(rep.Err, messages.ErrDeadline) || rep.Attempts != 0 || time.Since(start) != time.Second {
+			t.Errorf("the hasty one after %v: %+v", time.Since(start), rep)
+		}
+		for _, reply := range []chan *messages.WriteReply{first, last} {
+			if rep := r.get(reply); rep.Outcome != messages.Applied || rep.Attempts != 1 {
+				t.Errorf("another one: %+v", rep)
+			}
+		}
+		if got := numbers(wire.sent()); !slices.Equal(got, []int{0, 1, 2, 0, 2}) {
+			t.Errorf("sent %v", got)
+		}
+		if took := time.Since(start); took > 2*time.Second {
+			t.Errorf("the others took %v", took)
 		}
 	})
 }

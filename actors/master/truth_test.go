@@ -18,54 +18,87 @@ import (
 
 var (
 	truthSeed     = flag.Uint64("truth.seed", 1, "seed of the faults in TestWhatAReplySaysIsTrueWhateverFails")
-	truthDuration = flag.Duration("truth.duration", 4*time.Second, "how long faults go on in it")
+	truthDuration = flag.Duration("truth.duration", 3*time.Second, "how long faults go on in it, for each version")
 )
 
 // Short deadlines and many faults, so that every outcome comes up. At the end,
 // when all members are back, what is there is held against what the replies said.
+// Each of the writes leaves a trace of its own: some in an order that shows, some that
+// can be settled, some that cannot, some with an _id of their own and some without.
 func TestWhatAReplySaysIsTrueWhateverFails(t *testing.T) {
-	o := startSet(t, replset.Options{ElectionTimeout: 300 * time.Millisecond}, Config{})
-	if rep := o.write("seq", messages.InsertOne{Document: bson.D{{Key: "_id", Value: "seq"}}}); rep.Outcome != messages.Applied {
-		t.Fatalf("%+v", rep)
+	for _, version := range []string{"8.0", "7.0"} {
+		t.Run(version, func(t *testing.T) { truth(t, version) })
+	}
+}
+
+// traces are the kinds of writes, by where they leave what.
+var traces = []struct {
+	name  string
+	write func(n int) *messages.Write
+}{
+	{"push", func(n int) *messages.Write {
+		w := push(n)
+		w.Verify = bson.D{{Key: "_id", Value: "seq"}, {Key: "seen", Value: n}}
+		return w
+	}},
+	{"insert", func(n int) *messages.Write {
+		return &messages.Write{Database: "game", Collection: "ins", Operation: insertOf(n)}
+	}},
+	{"blind push", func(n int) *messages.Write {
+		return &messages.Write{Database: "game", Collection: "blind", ErrorsOnly: true, Operation: messages.UpdateOne{
+			Filter: byID("seq"), Update: bson.D{{Key: "$push", Value: bson.D{{Key: "seen", Value: n}}}}}}
+	}},
+	{"anonymous insert", func(n int) *messages.Write {
+		return &messages.Write{Database: "game", Collection: "anonymous", Operation: messages.InsertOne{Document: bson.D{{Key: "n", Value: n}}}}
+	}},
+}
+
+func truth(t *testing.T, version string) {
+	o := startSet(t, replset.Options{ElectionTimeout: 300 * time.Millisecond, Version: version}, Config{})
+	for _, coll := range []string{"seq", "blind"} {
+		if rep := o.write(coll, messages.InsertOne{Document: bson.D{{Key: "_id", Value: "seq"}}}); rep.Outcome != messages.Applied {
+			t.Fatalf("%+v", rep)
+		}
 	}
 	t.Logf("seed %d", *truthSeed)
 	rng := rand.New(rand.NewPCG(*truthSeed, 1))
 
 	var mu sync.Mutex
-	updates, inserts := map[int]*messages.WriteReply{}, map[int]*messages.WriteReply{}
-	note := func(in map[int]*messages.WriteReply, n int, replied func()) func(*messages.WriteReply) {
-		return func(rep *messages.WriteReply) {
-			mu.Lock()
-			defer mu.Unlock()
-			if in[n] != nil {
-				t.Errorf("write %d has two replies", n)
-			}
-			in[n] = rep
-			replied()
-		}
-	}
+	given := make([]map[int]*messages.WriteReply, len(traces))
 	stop := make(chan struct{})
-	var load sync.WaitGroup
-	var replies sync.WaitGroup
-	sent := 0
+	var load, replies sync.WaitGroup
+	submitted := make([]int, len(traces))
 	load.Go(func() {
-		pace := make(chan struct{}, 8)
-		for n := 0; ; n++ {
-			select {
-			case <-stop:
-				sent = n
-				return
-			case pace <- struct{}{}:
+		const run = 3 // Writes of a kind that follow each other.
+		pace := make(chan struct{}, 3*run*len(traces))
+		for n := 0; ; n += run {
+			for k, kind := range traces {
+				for submitted[k] < n+run {
+					select {
+					case <-stop:
+						return
+					case pace <- struct{}{}:
+					}
+					n := submitted[k]
+					submitted[k]++
+					w := kind.write(n)
+					w.Deadline = time.Now().Add(time.Duration(50+n%7*100) * time.Millisecond)
+					replies.Add(1)
+					o.Submit(w, func(rep *messages.WriteReply) {
+						defer replies.Done()
+						<-pace
+						mu.Lock()
+						defer mu.Unlock()
+						if given[k] == nil {
+							given[k] = map[int]*messages.WriteReply{}
+						}
+						if given[k][n] != nil {
+							t.Errorf("%s %d has two replies", kind.name, n)
+						}
+						given[k][n] = rep
+					})
+				}
 			}
-			deadline := time.Now().Add(time.Duration(50+n%7*100) * time.Millisecond)
-			replies.Add(2)
-			o.Submit(&messages.Write{Database: "game", Collection: "seq", Deadline: deadline,
-				Verify: bson.D{{Key: "_id", Value: "seq"}, {Key: "seen", Value: n}},
-				Operation: messages.UpdateOne{Filter: bson.D{{Key: "_id", Value: "seq"}},
-					Update: bson.D{{Key: "$push", Value: bson.D{{Key: "seen", Value: n}}}}},
-			}, note(updates, n, replies.Done))
-			o.Submit(&messages.Write{Database: "game", Collection: "ins", Deadline: deadline, Operation: insertOf(n)},
-				note(inserts, n, func() { <-pace; replies.Done() }))
 		}
 	})
 
@@ -79,53 +112,68 @@ func TestWhatAReplySaysIsTrueWhateverFails(t *testing.T) {
 	replies.Wait()
 	o.mend()
 
-	var doc struct{ Seen []int }
-	c := o.client.Database("game").Collection("seq", options.Collection().SetReadConcern(readconcern.Majority()))
-	if err := c.FindOne(t.Context(), bson.D{{Key: "_id", Value: "seq"}}).Decode(&doc); err != nil {
-		t.Fatal(err)
-	}
-	seen := map[int]bool{}
-	last := -1
-	for _, n := range doc.Seen {
-		if n <= last {
-			t.Errorf("update %d took effect after %d", n, last)
-		}
-		last, seen[n] = n, true
-	}
-	there := map[int]bool{}
-	cur, err := o.client.Database("game").Collection("ins", options.Collection().SetReadConcern(readconcern.Majority())).Find(t.Context(), bson.D{})
-	if err != nil {
-		t.Fatal(err)
-	}
-	for cur.Next(t.Context()) {
-		there[int(cur.Current.Lookup("_id").AsInt64())] = true
-	}
-	if err := cur.Err(); err != nil {
-		t.Fatal(err)
-	}
+	there := []map[int]bool{o.inOrder("seq"), o.numbered("ins", "_id"), o.inOrder("blind"), o.numbered("anonymous", "n")}
 	tally := map[messages.Outcome]int{}
 	settled := 0
-	for _, kind := range []struct {
-		name    string
-		replies map[int]*messages.WriteReply
-		there   map[int]bool
-	}{{"update", updates, seen}, {"insert", inserts, there}} {
-		for n := range sent {
-			rep := kind.replies[n]
+	for k, kind := range traces {
+		for n := range submitted[k] {
+			rep := given[k][n]
 			tally[rep.Outcome]++
 			if rep.Settled {
 				settled++
 			}
 			switch {
-			case rep.Outcome == messages.Applied && !kind.there[n]:
+			case rep.Outcome == messages.Applied && !there[k][n]:
 				t.Errorf("%s %d is not there, and its reply was %+v", kind.name, n, rep)
-			case rep.Outcome == messages.NotApplied && kind.there[n]:
+			case rep.Outcome == messages.NotApplied && there[k][n]:
 				t.Errorf("%s %d is there, and its reply was %+v", kind.name, n, rep)
 			}
 		}
 	}
-	t.Logf("faults %v; outcomes %v, %d of them settled; %d batches", faults, tally, settled, o.Stat().Batches)
+	t.Logf("faults %v; outcomes %v, %d of them settled; %d batches of %d writes", faults, tally, settled, o.Stat().Batches, o.Stat().Batched)
 }
+
+// inOrder are the numbers that were pushed, each of them once and in order.
+func (o *onSet) inOrder(coll string) map[int]bool {
+	o.t.Helper()
+	var doc struct{ Seen []int }
+	c := o.client.Database("game").Collection(coll, options.Collection().SetReadConcern(readconcern.Majority()))
+	if err := c.FindOne(o.t.Context(), byID("seq")).Decode(&doc); err != nil {
+		o.t.Fatal(err)
+	}
+	seen, last := map[int]bool{}, -1
+	for _, n := range doc.Seen {
+		if n <= last {
+			o.t.Errorf("%s: %d took effect after %d", coll, n, last)
+		}
+		last, seen[n] = n, true
+	}
+	return seen
+}
+
+// numbered are the numbers of the documents there are, each of them once.
+func (o *onSet) numbered(coll, field string) map[int]bool {
+	o.t.Helper()
+	there := map[int]bool{}
+	cur, err := o.client.Database("game").Collection(coll, options.Collection().SetReadConcern(readconcern.Majority())).Find(o.t.Context(), bson.D{})
+	if err != nil {
+		o.t.Fatal(err)
+	}
+	for cur.Next(o.t.Context()) {
+		n := int(cur.Current.Lookup(field).AsInt64())
+		if there[n] {
+			o.t.Errorf("%s: %d is there twice", coll, n)
+		}
+		there[n] = true
+	}
+	if err := cur.Err(); err != nil {
+		o.t.Fatal(err)
+	}
+	return there
+}
+
+// writing are the commands that the faults concern.
+var writing = []string{"insert", "update", "bulkWrite"}
 
 // fault does one thing to the set, for a short while, and returns its name.
 func (o *onSet) fault(rng *rand.Rand) string {
@@ -148,7 +196,7 @@ func (o *onSet) fault(rng *rand.Rand) string {
 		_ = o.client.Database("admin").RunCommand(ctx, cmd).Err() // There may be no primary just now.
 		return name
 	}
-	switch rng.IntN(8) {
+	switch rng.IntN(9) {
 	case 0:
 		_ = o.set.StepDown(ctx)
 		return "step down"
@@ -170,14 +218,15 @@ func (o *onSet) fault(rng *rand.Rand) string {
 		primary.Unfreeze()
 		return "freeze"
 	case 4:
-		primary.Slow("update", 200*time.Millisecond)
-		primary.Slow("insert", 200*time.Millisecond)
+		slow := primary.Delay(replset.Target{Commands: writing}, func(*rand.Rand) time.Duration { return 200 * time.Millisecond })
 		pause(500 * time.Millisecond)
-		primary.Slow("update", 0)
-		primary.Slow("insert", 0)
+		slow.End()
 		return "slow"
 	case 5:
-		return command("lost reply", bson.D{{Key: "closeConnection", Value: true}})
+		return command("lost", bson.D{{Key: "closeConnection", Value: true}})
+	case 7:
+		primary.Cut(replset.Target{Commands: writing, Times: 1 + rng.IntN(3)}, replset.Phase(rng.IntN(3)))
+		return "cut"
 	case 6:
 		return command("blocked", bson.D{{Key: "blockConnection", Value: true}, {Key: "blockTimeMS", Value: 50 + rng.IntN(400)}})
 	}
