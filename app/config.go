@@ -92,8 +92,9 @@ type Config struct {
 	// DefaultReadQueue.
 	ReadQueue int
 	// WriteQueue is how many writes may be unanswered at one time, and WriteQueueBytes
-	// how much memory they may hold. Default to DefaultWriteQueue and
-	// DefaultWriteQueueBytes.
+	// how much memory they may hold. Where WriteLanes is more than 1, half of each is
+	// divided among the lanes, so that one that is stuck leaves the others room.
+	// Default to DefaultWriteQueue and DefaultWriteQueueBytes.
 	WriteQueue, WriteQueueBytes int
 	// WriteLanes is how many ordered queues of writes there are; messages.Write.Key
 	// chooses. Defaults to 1: one order for all writes.

@@ -145,7 +145,7 @@ func (b *batch) judge(res result, token messages.Token, ids Encoder) {
 	together := len(b.items) > 1
 	switch r.conclusion {
 	case answered:
-		a := &answer{batch: b, res: res, ex: exceptionOf(res.err), doubtful: r.doubtful, token: token, ids: ids}
+		a := answer{batch: b, res: res, ex: exceptionOf(res.err), doubtful: r.doubtful, token: token, ids: ids}
 		a.read()
 	case unexecuted:
 		err := r.err

@@ -35,11 +35,13 @@ type Config struct {
 	// Encoder encodes the writes; required.
 	Encoder Encoder
 	// WriteQueue is how many writes may be waiting or on the wire, in all lanes
-	// together. One more is refused with an *OverloadedError. Defaults to
+	// together. One more is refused with an *OverloadedError. Of several lanes each
+	// has a part of its own, all of them together one half, and the other half is for
+	// whichever needs it, so that a stuck one leaves the others room. Defaults to
 	// DefaultWriteQueue.
 	WriteQueue int
-	// WriteQueueBytes is how many bytes they may hold in memory together. Defaults to
-	// DefaultWriteQueueBytes.
+	// WriteQueueBytes is how many bytes they may hold in memory together; it is divided
+	// in the same way. Defaults to DefaultWriteQueueBytes.
 	WriteQueueBytes int
 	// WriteTimeout is the deadline of a Write that names none. Defaults to
 	// DefaultWriteTimeout.
@@ -47,11 +49,11 @@ type Config struct {
 	// WriteLanes is how many ordered queues there are; Write.Key chooses one. Writes in
 	// different lanes may overtake each other. Defaults to DefaultWriteLanes.
 	WriteLanes int
-	// MaxBatch is how many documents go together at most. Defaults to
-	// DefaultMaxBatch; 1 sends every write alone.
+	// MaxBatch is how many writes go together at most. Defaults to DefaultMaxBatch; 1
+	// sends every write alone.
 	MaxBatch int
-	// MaxBatchBytes is how many bytes go together at most. Defaults to
-	// DefaultMaxBatchBytes.
+	// MaxBatchBytes is how many bytes go together at most; one command's limit holds
+	// besides. Defaults to DefaultMaxBatchBytes.
 	MaxBatchBytes int
 	// Recent returns the last transitions, for errors. Optional.
 	Recent func() []messages.Transition

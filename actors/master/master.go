@@ -215,23 +215,24 @@ func (m *Master) accept(w *messages.Write, deliver func(*messages.WriteReply)) *
 	if !deadline.After(now) {
 		return refuse(&messages.DeadlineError{Phase: phaseQueued})
 	}
-	if err := m.admission.reserve(); err != nil {
+	l := m.lane(w.Key)
+	if err := m.admission.reserve(l.index); err != nil {
 		return refuse(err)
 	}
 	cmd, err := m.encode(w)
 	if err != nil {
-		m.admission.release(0)
+		m.admission.release(l.index, 0)
 		return refuse(err)
 	}
 	size := int64(cmd.Bytes)
-	if err := m.admission.hold(size); err != nil {
-		m.admission.release(0)
+	if err := m.admission.hold(l.index, size); err != nil {
+		m.admission.release(l.index, 0)
 		return refuse(err)
 	}
 
-	it := &item{lane: m.lane(w.Key)}
+	it := &item{lane: l}
 	turnedAway := false
-	it.Write = request.NewWrite(w, cmd, now, deadline, func() { m.admission.release(size) }, func(rep *messages.WriteReply) {
+	it.Write = request.NewWrite(w, cmd, now, deadline, func() { m.admission.release(l.index, size) }, func(rep *messages.WriteReply) {
 		messages.SetRecent(rep.Err, m.cfg.Recent)
 		if turnedAway {
 			m.counts.refuse(rep.Err)
