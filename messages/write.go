@@ -22,8 +22,10 @@ type Write struct {
 	Key string
 	// Verify is a filter on Collection that matches exactly when this write has
 	// happened (for example {_id: 7, version: 12} after setting version to
-	// 12). It lets an otherwise Unknown outcome be settled. Optional; an
-	// insert needs none, its _id serves.
+	// 12). It lets an otherwise Unknown outcome be settled. Optional; an insert
+	// whose _id evenkeel generates needs none, that _id serves. One with an _id of its
+	// own is shown by it not to have happened, but not to have: somebody else may have
+	// inserted the same document. Where nobody else does, {_id: …} is its Verify.
 	Verify any
 	// ErrorsOnly says that the asker wants to know whether the write was
 	// acknowledged, and if not, why, but not what it has matched or changed: the
