@@ -3,6 +3,8 @@ package slave
 import (
 	"context"
 	"errors"
+	"fmt"
+	"net"
 	"sync/atomic"
 	"testing"
 	"testing/synctest"
@@ -285,6 +287,12 @@ func TestAHeartbeatThatTheDriverCallsOffIsFollowedByAPing(t *testing.T) {
 		w.is(h, Live)
 		if n := pings.Load(); n != 1 {
 			t.Errorf("%d pings, want 1", n)
+		}
+		// The driver closes the heartbeat's socket as well, which may be seen first.
+		c.obs.Lost(fmt.Errorf("heartbeat: %w", &net.OpError{Op: "read", Net: "tcp", Err: net.ErrClosed}))
+		w.is(h, Live)
+		if n := pings.Load(); n != 2 {
+			t.Errorf("%d pings, want 2", n)
 		}
 		c.pings(hang)
 		c.obs.Lost(context.Canceled)

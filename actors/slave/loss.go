@@ -3,6 +3,7 @@ package slave
 import (
 	"context"
 	"errors"
+	"net"
 	"time"
 
 	"github.com/evenkeel/evenkeel/internal/mongoconn"
@@ -43,9 +44,10 @@ func (i *incarnation) onLost(err error) {
 	if i.conn == nil {
 		return
 	}
-	if errors.Is(err, context.Canceled) {
-		// The driver called its heartbeat off since a socket broke. Whether the host is
-		// still there is worth knowing before the next one.
+	if errors.Is(err, context.Canceled) || errors.Is(err, net.ErrClosed) {
+		// The driver called its heartbeat off since a socket broke, and closed the heartbeat's
+		// own: whichever the heartbeat has noticed first. Whether the host is still there is
+		// worth knowing before the next one.
 		if i.state == Live && i.wait == 0 {
 			i.suspect()
 		}
