@@ -3,11 +3,15 @@ package slave
 import (
 	"context"
 	"errors"
+	"runtime"
+	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
 	"go.mongodb.org/mongo-driver/v2/mongo"
 
+	"github.com/evenkeel/evenkeel/internal/request"
 	"github.com/evenkeel/evenkeel/messages"
 )
 
@@ -64,6 +68,44 @@ func TestABatchIsCalledOffOnlyWhenNobodyWaitsForIt(t *testing.T) {
 		reads[2].Fail(messages.ErrStopped)
 		w.settled(h, host)
 	})
+}
+
+func TestAReadThatIsGivenUpWhileItsBatchStartsLeavesItOnce(t *testing.T) {
+	const n = 50_000
+	attempts := make([]*attempt, n)
+	off := make([]bool, n)
+	for i := range attempts {
+		attempts[i] = &attempt{cancel: func() { off[i] = true }}
+		for range 2 {
+			attempts[i].reads = append(attempts[i].reads, request.NewRead(&messages.Read{}, pointRead, time.Now(), time.Now(), nil, func(*messages.ReadReply) {}))
+		}
+	}
+	// In step, so that now and then both happen at one moment.
+	var at [2]atomic.Int64
+	inStep := func(me int, f func(*attempt)) {
+		for i, a := range attempts {
+			at[me].Store(int64(i))
+			for spins := 1; at[1-me].Load() < int64(i); spins++ {
+				if spins%1000 == 0 {
+					runtime.Gosched()
+				}
+			}
+			f(a)
+		}
+		at[me].Store(n)
+	}
+	var wg sync.WaitGroup
+	wg.Go(func() { inStep(0, (*attempt).attach) })
+	wg.Go(func() { inStep(1, func(a *attempt) { a.reads[0].Fail(messages.ErrStopped) }) })
+	wg.Wait()
+	for i, a := range attempts {
+		if off[i] {
+			t.Fatalf("%d was called off, and one still waits", i)
+		}
+		if a.reads[1].Fail(messages.ErrStopped); !off[i] {
+			t.Fatalf("%d goes on, and nobody waits", i)
+		}
+	}
 }
 
 func TestEachReadOfABatchIsAnsweredByItsOwnDeadline(t *testing.T) {
