@@ -2,8 +2,6 @@ package app
 
 import (
 	"context"
-	"fmt"
-	"time"
 
 	"github.com/evenkeel/evenkeel/messages"
 )
@@ -36,17 +34,6 @@ func (a *App) write(ctx context.Context, m *messages.Write) (*messages.WriteRepl
 	if deadline, ok := ctx.Deadline(); ok {
 		m.Deadline = deadline
 	}
-	replies := make(chan *messages.WriteReply, 1)
-	cancel := a.master.Submit(m, func(rep *messages.WriteReply) { replies <- rep })
-	select {
-	case rep := <-replies:
-		return rep, rep.Err
-	case <-ctx.Done():
-		// At its deadline the write is given up by its lane, which knows more of it.
-		if at, ok := ctx.Deadline(); !ok || time.Now().Before(at) {
-			cancel(fmt.Errorf("evenkeel: the write was given up: %w", ctx.Err()))
-		}
-		rep := <-replies
-		return rep, rep.Err
-	}
+	rep := a.master.Ask(ctx, m)
+	return rep, rep.Err
 }

@@ -65,40 +65,54 @@ func (l *lane) attach(open func() wire) {
 
 // accept puts a new write at the end of the queue. It reports false, and leaves the
 // write to be answered by the caller alone, once the lane takes none any more.
-func (l *lane) accept(it *item) bool {
+//
+// With inline set, and the lane idle, it may return a function that the caller must call
+// at once: that sends the write in the caller's goroutine. A goroutine of the lane's own would
+// take the write up, and hand its reply back, later than the rest of the way costs. Only a
+// write with a fence goes so: its asker may call it off in the middle (callOff).
+func (l *lane) accept(it *item, inline bool) (run func(), ok bool) {
 	// The timer may fire before the item is queued: expire then finds it arriving.
 	it.OnDeadline(func() { l.giveUp(it, nil) })
 	l.mu.Lock()
 	if it.phase == done {
 		l.mu.Unlock()
 		l.m.counts.accepted.Add(1)
-		return true
+		return nil, true
 	}
 	if l.refusing {
 		it.phase = done
 		l.mu.Unlock()
-		return false
+		return nil, false
 	}
 	l.m.counts.accepted.Add(1)
 	it.phase = queued
 	it.elem = l.queue.PushBack(it)
 	it.held = !l.m.hold.open()
 	held := it.held
-	l.start()
+	if inline && !l.running && l.ready() && l.queue.Len() == 1 && it.fenceable() {
+		l.running = true
+		run = func() { l.runOne(it) }
+	} else {
+		l.start()
+	}
 	l.mu.Unlock()
 	if held {
 		l.m.hold.wait(1)
 	}
-	return true
+	return run, true
+}
+
+// ready reports whether there is something to send and a way. The caller must hold mu.
+func (l *lane) ready() bool {
+	return l.paused == nil && l.aborted == nil && l.queue.Len() > 0 && l.m.hold.open()
 }
 
 // start makes sure that somebody works. The caller must hold mu.
 func (l *lane) start() {
-	if l.running || l.paused != nil || l.aborted != nil || l.queue.Len() == 0 || !l.m.hold.open() {
-		return
+	if !l.running && l.ready() {
+		l.running = true
+		go l.run()
 	}
-	l.running = true
-	go l.run()
 }
 
 // run sends batches until there is nothing to send, or no way.
@@ -109,21 +123,59 @@ func (l *lane) start() {
 func (l *lane) run() {
 	for {
 		l.mu.Lock()
-		if l.queue.Len() == 0 || l.paused != nil || l.aborted != nil || !l.m.hold.open() {
+		if !l.ready() {
 			l.running = false
 			l.mu.Unlock()
 			l.m.noteQuiet()
 			return
 		}
-		if l.wire == nil {
-			l.wire = l.openWire()
-		}
-		most := l.m.limits(l.wire)
-		most.writes = l.room
-		b := take(l.queue, most)
-		l.batch = b
+		b := l.take(l.room)
 		l.mu.Unlock()
 		l.send(b)
+	}
+}
+
+// runOne sends one write in the goroutine of whoever waits for it, which is not to be
+// kept longer than its own write takes: whatever else there is, is the lane's
+// goroutine's.
+func (l *lane) runOne(it *item) {
+	l.mu.Lock()
+	var b *batch
+	if l.ready() && l.queue.Front() == it.elem { // It may have been given up in the meantime.
+		b = l.take(1)
+	}
+	l.mu.Unlock()
+	if b != nil {
+		l.send(b)
+	}
+	l.mu.Lock()
+	more := l.ready()
+	l.running = more
+	l.mu.Unlock()
+	if more {
+		go l.run()
+	} else {
+		l.m.noteQuiet()
+	}
+}
+
+// take takes what goes next. The caller must hold mu, and the lane is ready.
+func (l *lane) take(writes int) *batch {
+	if l.wire == nil {
+		l.wire = l.openWire()
+	}
+	most := l.m.limits(l.wire)
+	most.writes = writes
+	l.batch = take(l.queue, most)
+	return l.batch
+}
+
+// callOff ends a write on the wire that was given up, so that who sends it is free.
+func (l *lane) callOff(it *item) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if b := l.batch; b != nil && len(b.items) == 1 && b.items[0] == it {
+		b.cancel()
 	}
 }
 

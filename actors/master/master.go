@@ -160,7 +160,7 @@ func (m *Master) limits(w wire) limits {
 // the given error (context.Canceled for nil), one that was is Unknown. It does
 // nothing once there is a reply.
 func (m *Master) Submit(w *messages.Write, deliver func(*messages.WriteReply)) (cancel func(error)) {
-	it := m.accept(w, deliver)
+	it, _ := m.accept(w, false, deliver)
 	if it == nil {
 		return func(error) {}
 	}
@@ -172,9 +172,43 @@ func (m *Master) Submit(w *messages.Write, deliver func(*messages.WriteReply)) (
 	}
 }
 
+// Ask accepts a write and waits for its reply. A ctx that ends gives the write up. Where
+// the write's lane is idle the caller's goroutine sends it.
+func (m *Master) Ask(ctx context.Context, w *messages.Write) *messages.WriteReply {
+	replies := make(chan *messages.WriteReply, 1)
+	it, run := m.accept(w, true, func(rep *messages.WriteReply) { replies <- rep })
+	if it == nil {
+		return <-replies
+	}
+	giveUp := func() {
+		// At its deadline its lane gives the write up, and knows more of it.
+		if at, ok := ctx.Deadline(); !ok || time.Now().Before(at) {
+			it.lane.giveUp(it, fmt.Errorf("evenkeel: the write was given up: %w", ctx.Err()))
+		}
+	}
+	if run != nil {
+		stop := func() bool { return true }
+		if ctx.Done() != nil {
+			stop = context.AfterFunc(ctx, func() {
+				giveUp()
+				it.lane.callOff(it)
+			})
+		}
+		run()
+		stop()
+	}
+	select {
+	case rep := <-replies:
+		return rep
+	case <-ctx.Done():
+		giveUp()
+		return <-replies
+	}
+}
+
 // receive accepts a write from an actor.
 func (m *Master) receive(w *messages.Write, sender *actor.PID) {
-	m.accept(w, func(rep *messages.WriteReply) {
+	m.accept(w, false, func(rep *messages.WriteReply) {
 		if sender != nil {
 			m.system.Root.Send(sender, rep)
 			return
@@ -187,9 +221,9 @@ func (m *Master) receive(w *messages.Write, sender *actor.PID) {
 }
 
 // accept judges a write in the caller's goroutine. It returns nil when the write
-// was answered at once.
-func (m *Master) accept(w *messages.Write, deliver func(*messages.WriteReply)) *item {
-	refuse := func(err error) *item {
+// was answered at once. With inline set it may return what the caller must run at once.
+func (m *Master) accept(w *messages.Write, inline bool, deliver func(*messages.WriteReply)) (accepted *item, run func()) {
+	refuse := func(err error) (*item, func()) {
 		messages.SetRecent(err, m.cfg.Recent)
 		rep := &messages.WriteReply{Outcome: messages.NotApplied, Err: err}
 		if w != nil {
@@ -197,7 +231,7 @@ func (m *Master) accept(w *messages.Write, deliver func(*messages.WriteReply)) *
 		}
 		m.counts.refuse(err)
 		m.safely("delivering a reply", func() { deliver(rep) })
-		return nil
+		return nil, nil
 	}
 	switch {
 	case w == nil:
@@ -242,15 +276,16 @@ func (m *Master) accept(w *messages.Write, deliver func(*messages.WriteReply)) *
 		}
 		m.safely("delivering a reply", func() { deliver(rep) })
 	})
-	if !it.lane.accept(it) {
+	run, ok := it.lane.accept(it, inline)
+	if !ok {
 		// A drain began after the look at stopping above. This write was never accepted,
 		// and is none of those that the drain must answer for. Nobody else delivers it
 		// now: the lane has marked it as done.
 		turnedAway = true
 		it.Reply(&messages.WriteReply{Outcome: messages.NotApplied, Err: messages.ErrStopped})
-		return nil
+		return nil, nil
 	}
-	return it
+	return it, run
 }
 
 // encode runs the encoder, whose marshalers are the game's own code.
