@@ -1,6 +1,7 @@
 package replset
 
 import (
+	"errors"
 	"fmt"
 	"sync"
 	"sync/atomic"
@@ -20,8 +21,9 @@ type Member struct {
 
 	faults   *server.Faults
 	link     *link
-	removed  atomic.Bool // from the config
-	unlisted atomic.Bool // hidden, delayed or an arbiter: no URI names it
+	config   repl.MemberConfig // guarded by the set's config
+	removed  atomic.Bool       // from the config
+	unlisted atomic.Bool       // hidden, delayed or an arbiter: no URI names it
 	server   atomic.Pointer[server.Server]
 
 	mu         sync.Mutex // held while the process is started, ended or frozen
@@ -41,12 +43,13 @@ func newMember(s *Set, index int) (*Member, error) {
 		return nil, fmt.Errorf("replset: address for member %d: %w", index, err)
 	}
 	m.door = d
-	m.list(s.opts.member(index, ""))
+	m.list(s.opts.member(index, m.Host()))
 	return m, nil
 }
 
-// list notes whether clients learn of the member, as the config has it.
+// list notes what the config says of the member, and whether clients learn of it.
 func (m *Member) list(mc repl.MemberConfig) {
+	m.config = mc
 	m.unlisted.Store(mc.Hidden || mc.Delay > 0 || mc.Arbiter)
 }
 
@@ -180,10 +183,26 @@ func (m *Member) Restart() error { return m.restart(false) }
 // and takes writes that the set will not know of. Restart makes it a member again.
 func (m *Member) RestartStandalone() error { return m.restart(true) }
 
-func (m *Member) restart(standalone bool) error {
+// Resync is Restart without the data, as after a member's directory has been emptied:
+// it copies the data from another member, for as long as d, and until then is STARTUP2 and
+// serves no reads. What it had and a majority with it is on one member less meanwhile.
+func (m *Member) Resync(d time.Duration) error {
+	if m.set.opts.Standalone {
+		return errors.New("replset: a standalone has nobody to copy the data from")
+	}
+	return m.restartAfter(func() {
+		m.repl.Wipe()
+		m.repl.InitialSync(d)
+	}, false)
+}
+
+func (m *Member) restart(standalone bool) error { return m.restartAfter(func() {}, standalone) }
+
+func (m *Member) restartAfter(prepare func(), standalone bool) error {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	m.kill()
+	prepare()
 	m.set.mu.Lock()
 	stopped := m.set.stopped
 	m.set.mu.Unlock()

@@ -31,6 +31,13 @@ type Options struct {
 	// others replace it, and how long one without a majority stays primary.
 	// Heartbeats are ten times as frequent. Defaults to DefaultElectionTimeout.
 	ElectionTimeout time.Duration
+	// TakeoverDelay is how long a member waits until it takes over from a primary of
+	// lower priority, when it has caught up. Defaults to the server's rule: as many
+	// election time-outs as there are members of still higher priority, and one.
+	TakeoverDelay time.Duration
+	// InitialSync is how long a member that Add starts takes to copy the data, and is no
+	// secondary. Defaults to no time at all.
+	InitialSync time.Duration
 	// TLS is whether clients must use TLS, and show a certificate. Defaults to
 	// TLSOff. Clients take their side of it from Set.ClientTLS.
 	TLS TLSMode
@@ -103,6 +110,10 @@ func (o *Options) complete() error {
 		return fmt.Errorf("replset: Options.Members is %d, but Options.Standalone makes a single server", o.Members)
 	case o.ElectionTimeout < 0:
 		return fmt.Errorf("replset: Options.ElectionTimeout is %v, must not be negative", o.ElectionTimeout)
+	case o.TakeoverDelay < 0:
+		return fmt.Errorf("replset: Options.TakeoverDelay is %v, must not be negative", o.TakeoverDelay)
+	case o.InitialSync < 0:
+		return fmt.Errorf("replset: Options.InitialSync is %v, must not be negative", o.InitialSync)
 	case o.TLS < TLSOff || o.TLS > TLSMutual:
 		return fmt.Errorf("replset: Options.TLS is %d, must be TLSOff, TLSServer or TLSMutual", o.TLS)
 	}

@@ -68,7 +68,8 @@ func Start(opts Options) (*Set, error) {
 		config = append(config, opts.member(i, m.Host()))
 	}
 	s.inner = repl.NewSet(repl.Options{
-		Name: opts.Name, Members: config, ElectionTimeout: opts.ElectionTimeout, Standalone: opts.Standalone,
+		Name: opts.Name, Members: config, ElectionTimeout: opts.ElectionTimeout, TakeoverDelay: opts.TakeoverDelay,
+		NewlyAdded: opts.Version != "4.4", Standalone: opts.Standalone,
 	})
 	s.inner.Start()
 	for i, m := range s.members {
@@ -255,6 +256,8 @@ func (s *Set) AwaitSecondaries(ctx context.Context) error {
 				return false, fmt.Sprintf("member %d does not know the primary", m.index)
 			case st.SecondaryDelaySecs == 0 && st.LastApplied.TS.Before(target.TS):
 				return false, fmt.Sprintf("member %d has not caught up", m.index)
+			case st.NewlyAdded:
+				return false, fmt.Sprintf("member %d has no vote yet", m.index)
 			}
 		}
 		return true, ""

@@ -84,6 +84,8 @@ type Status struct {
 	MajorityCommittedAt time.Time
 	WritablePrimary     bool // false while a new primary still drains, or a stepdown is under way
 	SecondaryDelaySecs  int64
+	NewlyAdded          bool  // it has no vote yet
+	HangUps             int64 // how often the member has rolled back or been removed, and hung up on its clients
 	Votes               Votes
 	Heartbeat           time.Duration // between two
 }

@@ -20,6 +20,8 @@ type MemberConfig struct {
 	// Arbiter has a vote and no data; it must have priority 0.
 	Arbiter bool
 	Tags    map[string]string
+
+	wanted *wanted // of a newly added member
 }
 
 // delaySecs is the delay as the config and hello say it.
@@ -40,6 +42,7 @@ type timing struct {
 	election  time.Duration
 	heartbeat time.Duration
 	catchUp   time.Duration
+	takeover  time.Duration // 0 for the server's own rule
 }
 
 func timingOf(election time.Duration) timing {
@@ -119,6 +122,7 @@ func (c *config) inTerm(term int64) *config {
 func (c *config) document() bson.Raw {
 	members := bson.A{}
 	for _, m := range c.members {
+		m.grant() // that it is withheld is not shown
 		tags := bson.M{}
 		for k, v := range m.Tags {
 			tags[k] = v

@@ -140,33 +140,10 @@ func (p *process) due(now time.Time) (stand, handoff bool) {
 	case len(p.disk.cfg.members) == 1, !now.Before(p.electionAt):
 		p.reschedule(now)
 		return true, false
-	case !p.takeoverAt.IsZero() && !now.Before(p.takeoverAt):
-		p.takeoverAt = time.Time{}
+	case p.takesOver(now):
 		return true, false
 	}
 	return false, false
-}
-
-// planTakeover plans to stand against a primary of lower priority: after as many
-// election time-outs as there are members with still higher priority, and one. The
-// caller must hold p.mu.
-func (p *process) planTakeover(now time.Time) {
-	leader := p.disk.cfg.find(p.primary)
-	me := p.member()
-	if leader == nil || me == nil || leader.Priority >= me.Priority {
-		p.takeoverAt = time.Time{}
-		return
-	}
-	if !p.takeoverAt.IsZero() {
-		return
-	}
-	rank := time.Duration(1)
-	for _, m := range p.disk.cfg.members {
-		if m.Priority > me.Priority {
-			rank++
-		}
-	}
-	p.takeoverAt = now.Add(rank * p.disk.cfg.timing.election)
 }
 
 // ballot is a candidate's request for a vote.

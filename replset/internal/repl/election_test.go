@@ -333,3 +333,51 @@ func TestAllMembersDownAndBack(t *testing.T) {
 		}
 	})
 }
+
+func TestAMemberThatLagsTakesOverOnlyWhenItHasCaughtUp(t *testing.T) {
+	inCluster(t, 3, func(c *cluster) {
+		c.Member(2).Kill()
+		c.until("another leads", func() bool { l := c.leader(); return l == 0 || l == 1 })
+		leads := c.leader()
+		c.Member(2).Start()
+		c.converged()
+		// The other one is behind as well, and would vote for it.
+		c.Member(2).Lag(time.Hour)
+		c.Member(int32(1 - leads)).Lag(time.Hour)
+		pass(4 * time.Second)
+		c.insert(leads, "ahead")
+		pass(30 * time.Second)
+		if c.leader() != leads {
+			t.Errorf("member %d has taken over, seconds behind", c.leader())
+		}
+		c.Member(2).Lag(0)
+		c.Member(int32(1 - leads)).Lag(0)
+		c.until("it has caught up and taken over", func() bool { return c.leader() == 2 })
+	}, func(o *Options) { o.Members[2].Priority, o.TakeoverDelay = 5, 10*time.Second })
+}
+
+func TestATakeoverComesAfterItsDelay(t *testing.T) {
+	for name, test := range map[string]struct {
+		delay, least, most time.Duration
+	}{
+		"the server's rule":   {0, 2 * time.Second, 2500 * time.Millisecond}, // one member has a still higher priority
+		"a delay of its own":  {20 * time.Second, 20 * time.Second, 20500 * time.Millisecond},
+		"less than a timeout": {100 * time.Millisecond, 100 * time.Millisecond, 500 * time.Millisecond},
+	} {
+		t.Run(name, func(t *testing.T) {
+			inCluster(t, 5, func(c *cluster) {
+				c.Member(4).Kill()
+				c.Member(3).Kill()
+				c.until("another leads", func() bool { return c.leader() >= 0 && c.leader() < 3 })
+				began := time.Now()
+				c.Member(3).Start()
+				c.until("it has taken over", func() bool { return c.leader() == 3 })
+				if took := time.Since(began); took < test.least || took > test.most {
+					t.Errorf("it took over after %v", took)
+				}
+			}, func(o *Options) {
+				o.Members[4].Priority, o.Members[3].Priority, o.TakeoverDelay = 9, 5, test.delay
+			})
+		})
+	}
+}

@@ -22,6 +22,7 @@ const (
 	codeShutdownInProgress        = 91
 	codeUnsatisfiableWriteConcern = 100
 	codeNewReplicaSetConfig       = 103
+	codeNodeNotElectable          = 104
 	codeNotSecondary              = 95
 	codeConflictingOperation      = 117
 	codeCannotIndexParallelArrays = 171
@@ -48,6 +49,7 @@ var codeNames = map[int32]string{
 	codeShutdownInProgress:        "ShutdownInProgress",
 	codeUnsatisfiableWriteConcern: "UnsatisfiableWriteConcern",
 	codeNewReplicaSetConfig:       "NewReplicaSetConfigurationIncompatible",
+	codeNodeNotElectable:          "NodeNotElectable",
 	codeNotSecondary:              "NotSecondary",
 	codeConflictingOperation:      "ConflictingOperationInProgress",
 	codeCannotIndexParallelArrays: "CannotIndexParallelArrays",

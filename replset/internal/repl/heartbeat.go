@@ -128,6 +128,10 @@ func (p *process) take(in pulse) {
 	p.recount()
 	p.learn(in.commit)
 	p.moved()
+	if m := cfg.find(in.from); p.role == Primary && p.writable && !p.admitting && p.admissible(m) {
+		p.admitting = true
+		p.wg.Go(p.admit)
+	}
 	if moved && p.worthPulling(in.from) {
 		poke(p.pull)
 	}
@@ -205,6 +209,9 @@ func (p *process) install(cfg *config) {
 		p.primary = nobody
 		p.enterConfig()
 		p.reschedule(time.Now())
+		if !now {
+			p.hangUps++
+		}
 	}
 	for id := range p.peers {
 		if cfg.find(id) == nil {

@@ -13,6 +13,8 @@ type Member struct {
 	disk disk
 	lag  atomic.Int64 // nanoseconds
 
+	initialSync atomic.Int64 // nanoseconds
+
 	mu   sync.Mutex // held while a process is started or ended
 	proc atomic.Pointer[process]
 }
@@ -124,4 +126,23 @@ func (p *process) SetMaintenance(on bool) error {
 	}
 	poke(p.wake)
 	return nil
+}
+
+// InitialSync is how long the member takes to copy the data when it has none.
+func (m *Member) InitialSync(d time.Duration) {
+	m.initialSync.Store(int64(max(d, 0)))
+	if p := m.proc.Load(); p != nil {
+		poke(p.pull)
+	}
+}
+
+// Wipe takes a killed member's data and config away, as emptying its directory does. Its
+// vote is kept, which would be gone too: to vote twice in a term is nothing that
+// anybody wants to test.
+func (m *Member) Wipe() {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.proc.Load() == nil {
+		m.disk = disk{term: m.disk.term, voted: m.disk.voted}
+	}
 }

@@ -43,8 +43,10 @@ type process struct {
 	net        *network
 	disk       *disk
 	lag        *atomic.Int64 // the member's, in nanoseconds
+	syncFor    *atomic.Int64 // how long an initial sync takes, likewise
 	limit      int           // of the oplog's entries
 	standalone bool
+	newlyAdded bool // the set's Options.NewlyAdded
 
 	ctx    context.Context // ends when the process is killed
 	cancel context.CancelFunc
@@ -71,8 +73,10 @@ type process struct {
 
 	electedAt bson.Timestamp // of a primary: when it was elected
 
+	hangUps     int64
 	maintenance bool
 	stepping    bool      // a step down waits for a secondary to catch up
+	admitting   bool      // admit runs
 	catchUpTo   time.Time // of a new primary: until when it may catch up; zero when it has
 	standNow    bool      // another member has handed over to this one
 	yielded     int       // elections left to a better candidate in a row
@@ -81,6 +85,10 @@ type process struct {
 	electionAt  time.Time // when to stand for election if it gives no other
 	standFrom   time.Time // not to stand for election before that
 	source      int32     // the member whose oplog is pulled, -1 for none
+	syncing     struct {  // of an initial sync
+		from  int32
+		since time.Time
+	}
 
 	peers     map[int32]*peer
 	positions map[int32]OpTime // how far each other member is known to be
@@ -99,9 +107,9 @@ const nobody = -1
 
 func newProcess(m *Member, standalone bool) *process {
 	p := &process{
-		id: m.id, self: bson.NewObjectID(), net: m.set.net, disk: &m.disk, lag: &m.lag, limit: m.set.opts.OplogLimit,
-		standalone: standalone,
-		writes:     make(chan struct{}, 1), wake: make(chan struct{}, 1), pull: make(chan struct{}, 1),
+		id: m.id, self: bson.NewObjectID(), net: m.set.net, disk: &m.disk, lag: &m.lag, syncFor: &m.initialSync, limit: m.set.opts.OplogLimit,
+		standalone: standalone, newlyAdded: m.set.opts.NewlyAdded,
+		writes: make(chan struct{}, 1), wake: make(chan struct{}, 1), pull: make(chan struct{}, 1),
 		changed: make(chan struct{}), grew: make(chan struct{}),
 		primary: nobody, source: nobody,
 		peers: map[int32]*peer{}, positions: map[int32]OpTime{},

@@ -1,8 +1,6 @@
 package repl
 
 import (
-	"context"
-	"errors"
 	"slices"
 	"sync"
 	"time"
@@ -27,6 +25,13 @@ type Options struct {
 	// OplogLimit is how many entries a member keeps for those that lack them. One
 	// that falls behind further copies all data anew. Defaults to DefaultOplogLimit.
 	OplogLimit int
+	// TakeoverDelay is how long a member waits before it takes over from a primary of
+	// lower priority. Defaults to as many election time-outs as there are members of
+	// still higher priority, and one.
+	TakeoverDelay time.Duration
+	// NewlyAdded gives an added member its vote and its priority only when it has
+	// become a secondary, as since 5.0.
+	NewlyAdded bool
 	// Standalone makes a set of nobody: its one member runs without replication.
 	Standalone bool
 }
@@ -58,6 +63,7 @@ func NewSet(opts Options) *Set {
 	cfg := &config{
 		name: opts.Name, version: 1, members: opts.Members, id: bson.NewObjectID(), timing: timingOf(opts.ElectionTimeout),
 	}
+	cfg.timing.takeover = opts.TakeoverDelay
 	now := time.Now()
 	first := moment{op: OpTime{TS: bson.Timestamp{T: uint32(now.Unix()), I: 1}}, wall: now, data: &state{}}
 	for _, mc := range opts.Members {
@@ -169,66 +175,4 @@ func (s *Set) Add(mc MemberConfig) *Member {
 	m := &Member{set: s, id: mc.ID}
 	s.members = append(s.members, m)
 	return m
-}
-
-// ErrNoPrimary is returned when a change to the config finds nobody to make it.
-var ErrNoPrimary = errors.New("repl: no primary")
-
-// Reconfigure changes the config's members by way of the primary, and returns
-// when a majority has the new config. The change must add or remove one member at
-// most, so that any two majorities have a voter in common.
-func (s *Set) Reconfigure(ctx context.Context, change func([]MemberConfig) ([]MemberConfig, error)) error {
-	leader := s.Leader()
-	if leader == nil {
-		return ErrNoPrimary
-	}
-	p := leader.proc.Load()
-	if p == nil {
-		return ErrNoPrimary
-	}
-	return p.reconfigure(ctx, change)
-}
-
-func (p *process) reconfigure(ctx context.Context, change func([]MemberConfig) ([]MemberConfig, error)) error {
-	// The present config must be a majority's, and an entry of this term be
-	// committed: else a config of an earlier primary could still win, and the two
-	// would need no voter in common.
-	err := p.await(ctx, &waiter{leading: true, ready: func(v *view) bool {
-		return p.configured() && v.committed.op.Term == p.disk.term
-	}})
-	if err != nil {
-		return err
-	}
-	if err := p.enter(ctx); err != nil {
-		return err
-	}
-	if p.role != Primary || !p.writable {
-		p.mu.Unlock()
-		return errNotPrimary()
-	}
-	members, err := change(slices.Clone(p.disk.cfg.members))
-	if err != nil {
-		p.mu.Unlock()
-		return err
-	}
-	next := p.disk.cfg.change(p.disk.term, members)
-	if me := next.find(p.id); me == nil || me.Priority == 0 {
-		p.mu.Unlock()
-		return refuse(codeNewReplicaSetConfig, "the primary %s must stay electable in the new config", p.disk.cfg.host(p.id))
-	}
-	p.install(next)
-	p.mu.Unlock()
-	return p.await(ctx, &waiter{leading: true, ready: func(*view) bool { return p.configured() }})
-}
-
-// configured says that a majority of the voters has the newest config. The caller
-// must hold p.mu.
-func (p *process) configured() bool {
-	n := 0
-	for _, m := range p.disk.cfg.members {
-		if q := p.peers[m.ID]; m.Votes > 0 && (m.ID == p.id || q != nil && q.cfg == p.disk.cfg) {
-			n++
-		}
-	}
-	return n >= p.disk.cfg.majority()
 }

@@ -7,7 +7,7 @@ import (
 // announce works out what hello says, and wakes those that wait for it to say
 // something else. The caller must hold p.mu.
 func (p *process) announce() {
-	next := &Status{Role: p.role, ProcessID: p.self, WritablePrimary: p.standalone || p.role == Primary && p.writable}
+	next := &Status{HangUps: p.hangUps, Role: p.role, ProcessID: p.self, WritablePrimary: p.standalone || p.role == Primary && p.writable}
 	if cfg := p.disk.cfg; cfg != nil && !p.standalone {
 		next.SetName, next.SetVersion, next.Term = cfg.name, cfg.version, p.disk.term
 		next.Votes, next.Heartbeat = cfg.votes(), cfg.timing.heartbeat
@@ -24,6 +24,7 @@ func (p *process) announce() {
 		}
 		if me := cfg.find(p.id); me != nil {
 			next.Me, next.Hidden, next.Tags = me.Host, me.Hidden, me.Tags
+			next.NewlyAdded = me.wanted != nil
 			next.Passive, next.SecondaryDelaySecs = me.Priority == 0 && !me.Arbiter, me.delaySecs()
 		}
 		next.Primary = cfg.host(p.primary)

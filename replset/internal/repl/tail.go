@@ -52,13 +52,16 @@ func (p *process) follow() (again bool, grew <-chan struct{}, wait time.Duration
 	if p.source != source {
 		p.source = source
 	}
+	if source == nobody {
+		p.syncing.since = time.Time{}
+	}
 	mine, from := p.pulse(), *p.disk.hist.now()
 	p.mu.Unlock()
 	if source == nobody {
 		return false, nil, longest
 	}
 	if from.op.IsZero() {
-		return p.copyFrom(source, from.op), nil, p.retry()
+		return p.initialSync(source)
 	}
 	var b batch
 	answered := false
@@ -270,6 +273,7 @@ func (p *process) reconcile(source int32, top OpTime) bool {
 		return false
 	}
 	p.role = Rollback
+	p.hangUps++
 	p.announce()
 	p.disk.log.truncate(common)
 	p.disk.hist.rewind(common)
@@ -277,51 +281,4 @@ func (p *process) reconcile(source int32, top OpTime) bool {
 	p.moved()
 	p.announce()
 	return true
-}
-
-// copyFrom replaces what the member has by the source's majority committed data, if it still
-// is at top: the initial sync of a new one. It returns whether that has worked.
-func (p *process) copyFrom(source int32, top OpTime) bool {
-	if p.enter(p.ctx) != nil {
-		return false
-	}
-	if p.role == Primary {
-		p.catchUpTo = time.Now()
-		poke(p.wake)
-		p.mu.Unlock()
-		return false
-	}
-	p.mu.Unlock()
-	var from moment
-	err := p.net.call(p, source, func(q *process) {
-		if q.answerable() {
-			from = *q.disk.hist.committed()
-			q.mu.Unlock()
-		}
-	})
-	if err != nil {
-		p.losing(source, err)
-		return true
-	}
-	if from.op.IsZero() || p.enter(p.ctx) != nil {
-		return false
-	}
-	defer p.mu.Unlock()
-	if p.disk.log.top() != top || p.upstream() != source || from.op.Before(p.disk.hist.committed().op) {
-		return false
-	}
-	p.role = Startup2
-	p.announce()
-	p.clock.advance(from.op.TS)
-	p.disk.begin(from)
-	p.enterConfig()
-	p.moved()
-	p.announce()
-	return true
-}
-
-// begin makes m all that the disk has.
-func (d *disk) begin(m moment) {
-	d.log = oplog{entries: []*entry{{op: m.op, wall: m.wall}}}
-	d.hist = history{moments: []moment{m}}
 }

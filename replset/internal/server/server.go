@@ -47,7 +47,7 @@ type Server struct {
 
 	ctx    context.Context // ends with Close
 	cancel context.CancelFunc
-	wg     sync.WaitGroup // one for each connection being served
+	wg     sync.WaitGroup // one for each connection being served, and watch
 	nextID atomic.Int32
 
 	mu     sync.Mutex
@@ -87,7 +87,26 @@ func New(cfg Config) *Server {
 	s.gate.init()
 	s.counters.init()
 	s.cursors.init()
+	s.wg.Go(s.watch)
 	return s
+}
+
+// watch hangs up on every client when the member rolls back or is removed: what it has told
+// them may be no longer so (ReplicationCoordinatorImpl::_performPostMemberStateUpdateAction).
+func (s *Server) watch() {
+	seen := s.node.Status().HangUps
+	for {
+		changed := s.node.StatusChanged()
+		if now := s.node.Status().HangUps; now != seen {
+			seen = now
+			s.CloseConnections()
+		}
+		select {
+		case <-changed:
+		case <-s.ctx.Done():
+			return
+		}
+	}
 }
 
 // Serve speaks with one client until the connection ends, and closes it. The
