@@ -18,9 +18,10 @@ type batch struct {
 	kind     kinds
 	began    time.Time
 	attempts *attempts
-	// life ends when the lane is told to give up; wire also ends a little before
+	// life ends when the lane is told to give up; wire also ends a little before latest,
 	// the longest deadline.
 	life, wire context.Context
+	latest     time.Time
 	cancel     context.CancelFunc
 	// waiting is how many of the items were not answered; the lane's mutex guards it.
 	waiting int
@@ -55,17 +56,16 @@ func take(queue *list.List, most limits) *batch {
 	b.waiting = len(b.items)
 	b.verdicts = make([]verdict, len(b.items))
 
-	var latest time.Time
 	settleable := false
 	for _, it := range b.items {
-		if it.Deadline.After(latest) {
-			latest = it.Deadline
+		if it.Deadline.After(b.latest) {
+			b.latest = it.Deadline
 		}
 		settleable = settleable || it.settleable()
 	}
 	var endLife, endWire context.CancelFunc
-	b.life, endLife = context.WithDeadline(context.Background(), latest)
-	b.wire, endWire = context.WithDeadline(b.life, latest.Add(-reserve(latest.Sub(b.began), settleable)))
+	b.life, endLife = context.WithCancel(context.Background())
+	b.wire, endWire = context.WithDeadline(b.life, b.latest.Add(-reserve(b.latest.Sub(b.began), settleable)))
 	b.cancel = func() { endWire(); endLife() }
 	b.attempts = &attempts{
 		shape: b.shape(), cancel: endWire,

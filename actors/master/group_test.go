@@ -251,9 +251,8 @@ func TestTimeIsKeptToSettleABatchIfAnyOfItCanBeSettled(t *testing.T) {
 		}
 		b := take(queue, young)
 		b.cancel()
-		life, _ := b.life.Deadline()
 		wire, _ := b.wire.Deadline()
-		if kept := life.Sub(wire); kept != c.want {
+		if kept := b.latest.Sub(wire); kept != c.want {
 			t.Errorf("%s: %v are kept, want %v", c.name, kept, c.want)
 		}
 	}

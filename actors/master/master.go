@@ -89,7 +89,11 @@ func (m *Master) PID() *actor.PID { return m.door.PID() }
 // belong to the first one's client, and what may still be in flight there is
 // fenced by nothing else.
 func (m *Master) Attach(set *mongoconn.Set) error {
-	return m.attach(func() wire { return newSessionWire(set.Client(), set.WireVersion) })
+	return m.attach(func() wire {
+		w := newSessionWire(set.Client(), set.WireVersion)
+		w.verbatim = set.Verbatim()
+		return w
+	})
 }
 
 // attach gives every lane a way to make its wire, which it does when it first

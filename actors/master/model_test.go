@@ -231,7 +231,7 @@ func TestWritesThatGoTogetherDoWhatTheyWouldDoOneAtATime(t *testing.T) {
 				})
 				for i, w := range writes {
 					written++
-					want := runOne(t.Context(), single.client.Database(w.Database).Collection(w.Collection), w.Operation)
+					want := new(sessionWire).runOne(t.Context(), single.client.Database(w.Database).Collection(w.Collection), w.Operation)
 					outcome := messages.Applied
 					if want.err != nil {
 						outcome, want.value = messages.NotApplied, nil

@@ -76,10 +76,12 @@ func (l *lane) settle(b *batch) {
 	l.decide(b) // Those need not wait for the others.
 
 	first := b.first()
-	err := l.wire.fence(b.life, namespace{first.Cmd.Database, first.Cmd.Collection})
+	ctx, cancel := context.WithDeadline(b.life, b.latest)
+	defer cancel()
+	err := l.wire.fence(ctx, namespace{first.Cmd.Database, first.Cmd.Collection})
 	if err == nil {
 		l.straggler = nil
-		err = e.look(b.life, l.wire)
+		err = e.look(ctx, l.wire)
 	}
 	e.token, e.ids = l.wire.token(), l.m.cfg.Encoder
 	e.conclude(sent, err)

@@ -65,10 +65,43 @@ type sessionWire struct {
 	client  *mongo.Client
 	session *mongo.Session
 	version func() int32 // the primary's wire version
+	// verbatim says that the driver's own registry encodes what is encoded already.
+	verbatim bool
+	// colls has the handles that were used: the driver's take as long to make as all of
+	// the rest that is not the server's or the driver's.
+	colls map[namespace]*mongo.Collection
 }
 
+// maxColls is how many handles are kept.
+const maxColls = 256
+
 func newSessionWire(client *mongo.Client, version func() int32) *sessionWire {
-	return &sessionWire{client: client, version: version}
+	return &sessionWire{client: client, version: version, colls: map[namespace]*mongo.Collection{}}
+}
+
+// collection returns a handle for a write.
+func (w *sessionWire) collection(it *item) *mongo.Collection {
+	ns := namespace{it.Cmd.Database, it.Cmd.Collection}
+	if it.WriteConcern != nil {
+		return w.client.Database(ns.database).Collection(ns.collection, options.Collection().SetWriteConcern(it.WriteConcern))
+	}
+	coll := w.colls[ns]
+	if coll == nil {
+		if len(w.colls) >= maxColls {
+			clear(w.colls)
+		}
+		coll = w.client.Database(ns.database).Collection(ns.collection)
+		w.colls[ns] = coll
+	}
+	return coll
+}
+
+// encoded is a document as the driver copies it with the least ado.
+func (w *sessionWire) encoded(doc any) any {
+	if raw, ok := doc.(bson.Raw); ok && w.verbatim {
+		return command.Verbatim(raw)
+	}
+	return doc
 }
 
 func (w *sessionWire) bulkWrites() bool { return w.version() >= bulkWireVersion }
@@ -101,24 +134,20 @@ func (w *sessionWire) run(ctx context.Context, b *batch) result {
 		_, err := w.client.BulkWrite(ctx, b.bulkWrites(), opts)
 		return result{err: err}
 	}
-	opts := options.Collection()
-	if it.WriteConcern != nil {
-		opts.SetWriteConcern(it.WriteConcern)
-	}
-	db := w.client.Database(it.Cmd.Database)
 	if it.Cmd.Class == command.Other {
 		op, ok := it.Cmd.Operation.(messages.Command)
 		if !ok {
 			return result{err: unknownOperation(it.Cmd.Operation)}
 		}
-		return runCommand(ctx, db, op.Document)
+		return runCommand(ctx, w.client.Database(it.Cmd.Database), op.Document)
 	}
-	coll := db.Collection(it.Cmd.Collection, opts)
+	coll := w.collection(it)
 	switch b.kind {
 	case inserts:
 		docs := make([]any, len(b.items))
 		for i, it := range b.items {
-			docs[i], _ = documentOf(it.Cmd.Operation)
+			doc, _ := documentOf(it.Cmd.Operation)
+			docs[i] = w.encoded(doc)
 		}
 		res, err := coll.InsertMany(ctx, docs)
 		return result{value: res, err: err}
@@ -126,25 +155,25 @@ func (w *sessionWire) run(ctx context.Context, b *batch) result {
 		_, err := coll.BulkWrite(ctx, b.models())
 		return result{err: err}
 	}
-	return runOne(ctx, coll, it.Cmd.Operation)
+	return w.runOne(ctx, coll, it.Cmd.Operation)
 }
 
-func runOne(ctx context.Context, coll *mongo.Collection, operation messages.WriteOperation) result {
+func (w *sessionWire) runOne(ctx context.Context, coll *mongo.Collection, operation messages.WriteOperation) result {
 	var res result
 	var single *mongo.SingleResult
 	switch op := operation.(type) {
 	case messages.InsertOne:
-		res.value, res.err = coll.InsertOne(ctx, op.Document, op.Options...)
+		res.value, res.err = coll.InsertOne(ctx, w.encoded(op.Document), op.Options...)
 	case messages.InsertMany:
 		res.value, res.err = coll.InsertMany(ctx, op.Documents, op.Options...)
 	case messages.UpdateOne:
-		res.value, res.err = coll.UpdateOne(ctx, op.Filter, op.Update, op.Options...)
+		res.value, res.err = coll.UpdateOne(ctx, w.encoded(op.Filter), op.Update, op.Options...)
 	case messages.UpdateMany:
 		res.value, res.err = coll.UpdateMany(ctx, op.Filter, op.Update, op.Options...)
 	case messages.ReplaceOne:
-		res.value, res.err = coll.ReplaceOne(ctx, op.Filter, op.Replacement, op.Options...)
+		res.value, res.err = coll.ReplaceOne(ctx, w.encoded(op.Filter), op.Replacement, op.Options...)
 	case messages.DeleteOne:
-		res.value, res.err = coll.DeleteOne(ctx, op.Filter, op.Options...)
+		res.value, res.err = coll.DeleteOne(ctx, w.encoded(op.Filter), op.Options...)
 	case messages.DeleteMany:
 		res.value, res.err = coll.DeleteMany(ctx, op.Filter, op.Options...)
 	case messages.FindOneAndUpdate:

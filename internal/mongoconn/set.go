@@ -140,6 +140,10 @@ func (s *Set) topology(e *event.TopologyDescriptionChangedEvent) {
 	}
 }
 
+// Verbatim reports whether the driver's own registry encodes what the client sends; one of
+// the game's may do it in ways of its own.
+func (s *Set) Verbatim() bool { return s.cfg.Base.Registry == nil }
+
 // Client is the driver's client. It must not be disconnected.
 func (s *Set) Client() *mongo.Client { return s.client }
 
