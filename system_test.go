@@ -152,21 +152,25 @@ const players = 100
 // seed fills the players collection, and waits until every member has it.
 func (c *cluster) seed(t testing.TB, owner string) {
 	t.Helper()
+	if c.set != nil {
+		c.seedOn(t, owner, len(c.set.Members()))
+		return
+	}
+	var hello struct{ Hosts []string }
+	if err := c.driver(t).Database("admin").RunCommand(soon(t), bson.D{{Key: "hello", Value: 1}}).Decode(&hello); err != nil {
+		t.Fatal(err)
+	}
+	c.seedOn(t, owner, len(hello.Hosts))
+}
+
+// seedOn is seed, and waits until that many members have it.
+func (c *cluster) seedOn(t testing.TB, owner string, members int) {
+	t.Helper()
 	docs := make([]any, players)
 	for i := range docs {
 		docs[i] = bson.D{{Key: "_id", Value: i}, {Key: "owner", Value: owner}, {Key: "level", Value: i}}
 	}
 	client := c.driver(t)
-	members := 0
-	if c.set != nil {
-		members = len(c.set.Members())
-	} else {
-		var hello struct{ Hosts []string }
-		if err := client.Database("admin").RunCommand(soon(t), bson.D{{Key: "hello", Value: 1}}).Decode(&hello); err != nil {
-			t.Fatal(err)
-		}
-		members = len(hello.Hosts)
-	}
 	all := options.Database().SetWriteConcern(&writeconcern.WriteConcern{W: max(members, 1)})
 	if _, err := client.Database(c.db, all).Collection("players").InsertMany(soon(t), docs); err != nil {
 		t.Fatal(err)
@@ -377,7 +381,8 @@ func (tp *tape) live() []string {
 			if !e.Floor {
 				delete(live, e.Host)
 			}
-		case messages.HostStandby, messages.HostLost, messages.WrongHost, messages.DuplicateHost, messages.HostRestarting:
+		case messages.HostStandby, messages.HostLost, messages.WrongHost, messages.DuplicateHost, messages.HostRestarting,
+			messages.MemberRemoved:
 			delete(live, e.Head().Host)
 		}
 	}

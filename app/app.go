@@ -43,7 +43,7 @@ type App struct {
 	found  chan struct{} // closed when the hosts are known
 
 	mu      sync.Mutex
-	hosts   []*slave.Host       // mu
+	hosts   []*slave.Host       // mu; replaced, never changed
 	set     *mongoconn.Set      // mu; the master's client
 	primary string              // mu
 	conns   []*mongoconn.Direct // mu; those opened and perhaps not closed yet
@@ -74,6 +74,9 @@ func Start(ctx context.Context, cfg Config) (*App, error) {
 	}
 	if err := checkHosts(uri, cfg.Aliases); err != nil {
 		return nil, err
+	}
+	if cfg.Discover && uri.Direct {
+		return nil, &ConfigError{"Discover", "the URI says directConnection=true, which is for one host whatever its set; leave one of the two out"}
 	}
 	if uri.HasReadPreference {
 		if err := cfg.adopt(uri.Options.ReadPreference); err != nil {
@@ -133,7 +136,7 @@ func Start(ctx context.Context, cfg Config) (*App, error) {
 		return nil, err
 	}
 	if uri.SRV() == "" {
-		if err := a.connect(uri); err != nil {
+		if err := a.connect(resolveCtx, uri); err != nil {
 			_ = a.StopAndCancel()
 			return nil, err
 		}
@@ -180,15 +183,16 @@ func (a *App) resolve(ctx context.Context, uri *mongoconn.URI) {
 		err = checkHosts(plain, a.cfg.Aliases)
 	}
 	if err == nil {
-		err = a.connect(plain)
+		err = a.connect(ctx, plain)
 	}
 	if err != nil && ctx.Err() == nil {
 		a.cfg.Logger.Error().Err(err).Msg("the resolved URI can not be used")
 	}
 }
 
-// connect spawns a slave for each host and opens the master's client.
-func (a *App) connect(uri *mongoconn.URI) error {
+// connect spawns a slave for each host and opens the master's client. What goes on in the
+// background ends with ctx.
+func (a *App) connect(ctx context.Context, uri *mongoconn.URI) error {
 	base := *uri.Options
 	if err := a.cfg.apply(&base); err != nil {
 		return err
@@ -197,21 +201,25 @@ func (a *App) connect(uri *mongoconn.URI) error {
 		Aliases: a.cfg.Aliases, SetName: uri.SetName, Learned: a.name,
 		AllowStandalone: len(uri.Hosts) == 1 && uri.SetName == "",
 	}
+	m := newMembers(a, uri.Hosts, expect.AddressOf)
 	level := ""
 	if base.ReadConcern != nil {
 		level = base.ReadConcern.Level
 	}
-	cfg := slave.Config{
+	m.cfg = slave.Config{
 		Router: a.router, Claims: a.claims, Clock: slave.NewClock(), Paces: slave.NewPaces(), MaxLag: a.cfg.MaxLag,
 		PointWorkers: a.cfg.PointWorkers, OtherWorkers: a.cfg.OtherWorkers, HostQueue: a.cfg.HostQueue, NoBatch: a.cfg.NoBatch,
 		MaxCursors: a.cfg.MaxCursors, HungAfter: a.cfg.HungAfter, CheckTimeout: a.cfg.ConnectTimeout,
 		ReadConcern: level, Emit: a.hub.Publish, Note: a.hub.Note, Logger: a.cfg.Logger,
 	}
-	pool := cfg.PoolSize()
-	cfg.Open = func(host string, obs mongoconn.Observer) (slave.Conn, error) {
+	pool := m.cfg.PoolSize()
+	m.cfg.Open = func(host string, obs mongoconn.Observer) (slave.Conn, error) {
+		expect := expect
+		// A member that the set has told of is one of a set.
+		expect.AllowStandalone = expect.AllowStandalone && host == uri.Hosts[0]
 		d, err := mongoconn.OpenDirect(mongoconn.DirectConfig{
 			Host: host, Base: &base, Expect: expect, PoolSize: pool,
-			ConnectTimeout: a.cfg.ConnectTimeout, Heartbeat: a.cfg.Heartbeat, Observer: obs,
+			ConnectTimeout: a.cfg.ConnectTimeout, Heartbeat: a.cfg.Heartbeat, Observer: m.listen(obs),
 		})
 		if err != nil {
 			return nil, err
@@ -219,23 +227,17 @@ func (a *App) connect(uri *mongoconn.URI) error {
 		a.opened(d)
 		return d, nil
 	}
-	for i, name := range uri.Hosts {
-		c := cfg
-		c.Order = i
-		h, err := slave.New(a.system, name, c)
-		if err != nil {
-			return err
-		}
-		a.mu.Lock()
-		a.hosts = append(a.hosts, h)
-		a.mu.Unlock()
-		if err := a.super.Spawn("slave-"+name, h.Props()); err != nil {
+	for _, name := range uri.Hosts {
+		if err := m.spawn(name); err != nil {
 			return err
 		}
 	}
+	if m.roster != nil {
+		a.background.Go(func() { m.run(ctx) })
+	}
 	set, err := mongoconn.OpenSet(mongoconn.SetConfig{
 		Base: &base, Expect: expect, ConnectTimeout: a.cfg.ConnectTimeout, Heartbeat: a.cfg.Heartbeat,
-		OnPrimary: func(host string, _ bson.ObjectID, _ uint32) { a.primaryIs(host) },
+		OnPrimary: func(member string, _ bson.ObjectID, _ uint32) { a.primaryIs(expect.AddressOf(member)) },
 		OnRefused: func(address string, err error) {
 			a.cfg.Logger.Warn().Str("host", address).Err(err).Msg("the master's client has refused a socket")
 		},

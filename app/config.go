@@ -56,7 +56,7 @@ const maxHosts = 50
 // works.
 type Config struct {
 	// URI is a MongoDB connection string (mongodb:// or mongodb+srv://) that names
-	// every member to read from. Its readPreference, readConcernLevel and write concern
+	// every member to read from, or some of them with Discover. Its readPreference, readConcernLevel and write concern
 	// hold for the app. Required.
 	URI string
 	// System is the game's own actor system. Defaults to one of the app's.
@@ -84,6 +84,13 @@ type Config struct {
 	// Aliases maps a host as the URI names it to the member's own name (its
 	// host:port in the set's configuration, hello.me), where the two differ.
 	Aliases map[string]string
+	// Discover lets the app follow the set's own configuration: members that are added are
+	// read from, and members that are removed, hidden or delayed are given up, while the app
+	// runs. The URI's hosts are where it starts; those that the set does not list, for
+	// clients to read from, are given up too. Package roster says who is believed about
+	// the set. Aliases hold for members that come later as well. Defaults to false: the
+	// hosts are those of the URI.
+	Discover bool
 
 	// ReadTimeout and WriteTimeout are the deadlines of reads and writes that bring
 	// none. Default to DefaultReadTimeout and DefaultWriteTimeout.

@@ -16,8 +16,9 @@ import (
 // Stat is a snapshot of an App. Its parts are taken one after the other, within
 // microseconds; counters run from the start of the app and never fall.
 type Stat struct {
-	// Hosts has an element for each configured host, in the URI's order; none as
-	// long as a mongodb+srv URI is not resolved.
+	// Hosts has an element for each host, in the URI's order and then, with
+	// Config.Discover, as they were added; none as long as a mongodb+srv URI is not
+	// resolved. A member that was removed is there as long as it is slave.Leaving.
 	Hosts []slave.Stat
 	// Reads is what the router has and has done.
 	Reads router.Stat

@@ -195,10 +195,11 @@ type Overloaded struct {
 	Refused int64 `json:"refused"`
 }
 
-// MemberAdded: the set's own config has a new member.
+// MemberAdded: the set's own config lists one more member to read from.
 type MemberAdded struct{ Header }
 
-// MemberRemoved: the set's own config has lost a member.
+// MemberRemoved: the set's own config does not list a member any more, or not as one to
+// read from. It is the last that is told of the host, unless it is added again.
 type MemberRemoved struct{ Header }
 
 // Stopped: the app has stopped. It is the last event.
@@ -293,8 +294,8 @@ func (e Overloaded) String() string {
 	return fmt.Sprintf("overloaded: %s=%d reached, %d refused", e.Limit, e.Max, e.Refused)
 }
 
-func (e MemberAdded) String() string   { return e.Host + " was added to the set" }
-func (e MemberRemoved) String() string { return e.Host + " was removed from the set" }
+func (e MemberAdded) String() string   { return e.Host + " is a member to read from now" }
+func (e MemberRemoved) String() string { return e.Host + " is no member to read from any more" }
 func (Stopped) String() string         { return "stopped" }
 
 // With returns the event with another header.

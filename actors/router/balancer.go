@@ -82,7 +82,7 @@ type Balancer struct {
 	scratch []*target       // mu; the candidates of the pick under way
 	decayed time.Time       // mu; when shares were last decayed
 	first   time.Time       // mu; when the first host of all joined
-	seen    map[string]bool // mu; hosts that have ever joined
+	seen    map[string]bool // mu; hosts that joined together with the first one
 }
 
 // target is one live host. Its fields are the Balancer's, under its lock.
@@ -122,11 +122,15 @@ func (b *Balancer) Join(host request.Target, as request.Member, now time.Time) {
 	if b.first.IsZero() {
 		b.first = now
 	}
-	fresh := !b.seen[host.Host()]
-	b.seen[host.Host()] = true
+	// Members come and go for as long as the app runs: only those of the beginning are
+	// kept in mind.
+	fresh := now.Sub(b.first) < b.slowStart && !b.seen[host.Host()]
+	if fresh {
+		b.seen[host.Host()] = true
+	}
 	t := &target{
 		Target: host, name: host.Host(), inc: host.Incarnation(), Member: as,
-		since: now, ramped: b.slowStart <= 0 || len(b.hosts) == 0 || fresh && now.Sub(b.first) < b.slowStart,
+		since: now, ramped: b.slowStart <= 0 || len(b.hosts) == 0 || fresh,
 	}
 	b.level(t)
 	if live { // An earlier incarnation that never left.

@@ -189,6 +189,18 @@ func (e *Expect) alias() string {
 	return ""
 }
 
+// AddressOf returns the address that is configured for the member of that name, or the
+// name itself.
+func (e *Expect) AddressOf(member string) string {
+	member = canonical(member)
+	for addr, alias := range e.Aliases {
+		if canonical(alias) == member {
+			return canonical(addr)
+		}
+	}
+	return member
+}
+
 // check is Check for who needs no Identity.
 func (e *Expect) check(hello bson.Raw, remote net.Addr) error {
 	_, err := e.Check(hello, remote)

@@ -196,7 +196,7 @@ func (s *setDialer) dialer(addr string) (*Dialer, error) {
 	}
 	cfg := s.set.cfg
 	expect := cfg.Expect
-	expect.Address = expect.configured(addr)
+	expect.Address = expect.AddressOf(addr)
 	d, err := NewDialer(DialerConfig{
 		Host:  expect.Address,
 		Check: expect.check,
@@ -227,15 +227,4 @@ func (s *setDialer) Shut() {
 	for _, d := range s.byAddr {
 		d.Shut()
 	}
-}
-
-// configured returns the address that is configured for the member of that name,
-// or the name itself.
-func (e *Expect) configured(member string) string {
-	for addr, alias := range e.Aliases {
-		if canonical(alias) == member {
-			return canonical(addr)
-		}
-	}
-	return member
 }
