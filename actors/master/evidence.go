@@ -73,10 +73,14 @@ func (it *item) idsOf() (ids []bson.RawValue) {
 func (e *evidence) look(ctx context.Context, w wire) error {
 	ids := map[namespace]bson.A{}
 	var order []namespace
+	want := wantIDs
 	for _, i := range e.sought {
 		it := e.b.items[i]
 		if it.byVerify() {
 			continue
+		}
+		if e.b.verdicts[i].doubt.executed {
+			want = wantAll
 		}
 		ns := namespace{it.Cmd.Database, it.Cmd.Collection}
 		if ids[ns] == nil {
@@ -89,7 +93,7 @@ func (e *evidence) look(ctx context.Context, w wire) error {
 	for _, ns := range order {
 		found := map[string]bson.Raw{}
 		filter := bson.D{{Key: "_id", Value: bson.D{{Key: "$in", Value: ids[ns]}}}}
-		err := w.find(ctx, ns, filter, 0, func(doc bson.Raw) {
+		err := w.find(ctx, ns, filter, want, func(doc bson.Raw) {
 			found[idKey(doc.Lookup("_id"))] = bytes.Clone(doc)
 		})
 		if err != nil {
@@ -107,7 +111,7 @@ func (e *evidence) look(ctx context.Context, w wire) error {
 			continue
 		}
 		t := gone
-		err := w.find(ctx, namespace{it.Cmd.Database, it.Cmd.Collection}, it.Cmd.Verify, 1, func(bson.Raw) { t = ours })
+		err := w.find(ctx, namespace{it.Cmd.Database, it.Cmd.Collection}, it.Cmd.Verify, wantOne, func(bson.Raw) { t = ours })
 		if err != nil {
 			return err
 		}

@@ -118,7 +118,7 @@ func (w *fakeWire) fence(ctx context.Context, ns namespace) error {
 	return ctx.Err()
 }
 
-func (w *fakeWire) find(_ context.Context, ns namespace, filter any, _ int64, each func(bson.Raw)) error {
+func (w *fakeWire) find(_ context.Context, ns namespace, filter any, _ want, each func(bson.Raw)) error {
 	docs := w.stored
 	if w.found != nil {
 		docs = w.found(ns, filter)

@@ -220,10 +220,11 @@ func (l *lane) send(b *batch) {
 // many are refused, as inserts are that ask whether they are the first, long
 // batches would go out a write shorter each time.
 func (l *lane) makeRoom(b *batch) {
-	if n := len(b.items); b.reached < n {
-		l.room = max(b.reached, n/2, 1)
-	} else {
+	switch n := len(b.items); {
+	case b.reached == n:
 		l.room = max(l.room, min(2*n, l.m.cfg.MaxBatch))
+	case n > 1:
+		l.room = max(b.reached, n/2)
 	}
 }
 

@@ -29,8 +29,8 @@ type wire interface {
 	// more. It returns errNoFence where there is no such thing.
 	fence(ctx context.Context, ns namespace) error
 	// find calls each with the documents that a majority has, the fence's effects
-	// included; limit 0 is all.
-	find(ctx context.Context, ns namespace, filter any, limit int64, each func(bson.Raw)) error
+	// included.
+	find(ctx context.Context, ns namespace, filter any, want want, each func(bson.Raw)) error
 	// token stands for the latest write.
 	token() messages.Token
 	// bulkWrites reports whether the primary, as last heard of, knows the bulkWrite
@@ -39,6 +39,15 @@ type wire interface {
 	// end gives the session back.
 	end()
 }
+
+// want is how much of the documents that match is asked for.
+type want uint8
+
+const (
+	wantOne want = iota // the _id of one of them
+	wantIDs             // the _ids of all of them
+	wantAll             // all of them, whole
+)
 
 // result is what the driver made of an operation.
 type result struct {
@@ -252,7 +261,7 @@ func (w *sessionWire) fence(ctx context.Context, ns namespace) error {
 	return nil
 }
 
-func (w *sessionWire) find(ctx context.Context, ns namespace, filter any, limit int64, each func(bson.Raw)) error {
+func (w *sessionWire) find(ctx context.Context, ns namespace, filter any, want want, each func(bson.Raw)) error {
 	// A causal session that starts at the fence's operation time: the member that
 	// answers has to have got that far, and committed it.
 	s, err := w.client.StartSession(options.Session().SetCausalConsistency(true))
@@ -268,7 +277,14 @@ func (w *sessionWire) find(ctx context.Context, ns namespace, filter any, limit 
 	}
 	coll := w.client.Database(ns.database).Collection(ns.collection,
 		options.Collection().SetReadConcern(readconcern.Majority()).SetReadPreference(readpref.Primary()))
-	cursor, err := coll.Find(mongo.NewSessionContext(ctx, s), filter, options.Find().SetLimit(limit))
+	opts := options.Find()
+	if want == wantOne {
+		opts.SetLimit(1)
+	}
+	if want != wantAll {
+		opts.SetProjection(bson.D{{Key: "_id", Value: 1}})
+	}
+	cursor, err := coll.Find(mongo.NewSessionContext(ctx, s), filter, opts)
 	if err != nil {
 		return fmt.Errorf("reading what has happened: %w", err)
 	}
