@@ -59,10 +59,14 @@ func start(t testing.TB, set string, change ...func(*Config)) *served {
 	return s
 }
 
-// driver connects the Go driver.
+// driver connects the Go driver. Its heartbeats are as frequent as they can be: an
+// operation that begins to wait for a server just as the driver finds one may miss that
+// (the topology is read before the subscription to its changes), and waits for the next
+// heartbeat.
 func (s *served) driver(opts ...*options.ClientOptions) *mongo.Client {
 	s.t.Helper()
-	opts = append([]*options.ClientOptions{options.Client().ApplyURI("mongodb://" + s.addr).SetServerSelectionTimeout(10 * time.Second)}, opts...)
+	opts = append([]*options.ClientOptions{options.Client().ApplyURI("mongodb://" + s.addr).
+		SetServerSelectionTimeout(10 * time.Second).SetHeartbeatInterval(500 * time.Millisecond)}, opts...)
 	client, err := mongo.Connect(opts...)
 	if err != nil {
 		s.t.Fatal(err)

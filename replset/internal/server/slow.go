@@ -49,9 +49,16 @@ func (l *slowness) of(command string) time.Duration {
 	return (*by)[""]
 }
 
+// sleep waits, or fails when ctx ends before or as the wait is over.
 func sleep(ctx context.Context, d time.Duration) error {
 	if d <= 0 {
 		return nil
+	}
+	if end, ok := ctx.Deadline(); ok && time.Until(end) <= d {
+		// A context ends in a goroutine of its own, which on a busy machine may come after
+		// a timer that was to fire later. A command whose time is up must not run by that.
+		<-ctx.Done()
+		return ctx.Err()
 	}
 	t := time.NewTimer(d)
 	defer t.Stop()
