@@ -11,6 +11,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -77,6 +78,22 @@ func parseReplsetSettings(args []string, stdout, stderr io.Writer) (replsetSetti
 		o.Users = append(o.Users, replset.User{Name: name, Password: password})
 		return nil
 	})
+	members := func(name, what string, to *map[int]bool) {
+		fs.Func(name, "`member` that "+what+"; may be given more than once", func(v string) error {
+			i, err := strconv.Atoi(v)
+			if err != nil || i < 0 {
+				return errors.New("write a member's number, from 0")
+			}
+			if *to == nil {
+				*to = map[int]bool{}
+			}
+			(*to)[i] = true
+			return nil
+		})
+	}
+	members("arbiter", "votes and has no data", &o.Arbiters)
+	members("hidden", "clients do not learn of", &o.Hidden)
+	fs.DurationVar(&o.InitialSync, "initial-sync", 0, "how long a member that is added takes to copy the data")
 	fs.BoolVar(&s.json, "json", false, "print one JSON object a line")
 	fs.BoolVar(&s.untilEOF, "until-eof", false, "end when standard input ends, too")
 	if err := fs.Parse(args); err != nil {
@@ -94,6 +111,8 @@ func parseReplsetSettings(args []string, stdout, stderr io.Writer) (replsetSetti
 		err = fmt.Errorf("--members %d must be 1 to %d", o.Members, replset.MaxMembers)
 	case o.Name == "":
 		err = errors.New("--name is empty; a replica set has one")
+	case o.InitialSync < 0:
+		err = fmt.Errorf("--initial-sync %v must not be negative", o.InitialSync)
 	case o.ElectionTimeout < 10*time.Millisecond:
 		err = fmt.Errorf("--election-timeout %v is too short for heartbeats; use 10ms or more", o.ElectionTimeout)
 	case !slices.Contains(replset.Versions(), o.Version):

@@ -40,6 +40,7 @@ type console struct {
 	options   replset.Options
 	strangers *replset.Set // nil until the first is needed
 	strikes   map[int][]*replset.Fault
+	only      string // the application that strikes are for; "" for all
 }
 
 func (c *console) close() {
@@ -91,7 +92,10 @@ func consoleCommands() []consoleCommand {
 		{"cut N COMMAND PHASE TIMES", "closes the command's connection; 0 times is always", strikeCut},
 		{"overload N COMMAND SHARE", "refuses a share of them, up to 1, as an overloaded 8.2 does", strikeOverload},
 		{"refuse N", "closes new connections at once", strikeRefuse},
-		{"calm N", "ends cut, overload and refuse", calmDown},
+		{"latency N COMMAND …", "draws how much longer each takes, from 0.5=2ms 0.99=40ms 1=1s", strikeLatency},
+		{"only APP", "whom cut, overload and latency are for from now on, by appName; * is all", strikeOnly},
+		{"calm N", "ends cut, overload, refuse and latency", calmDown},
+		{"link N LINK", "whole, hole (nothing gets in or out), mute or deaf; no end, no reset", link},
 		{"lag N DURATION", "it applies writes so long after they were made; 0 ends it", lag},
 		{"maintenance N on|off", "a secondary becomes RECOVERING and refuses reads", maintenance},
 		{"stepdown", "the primary gives its role to a secondary", func(ctx context.Context, c *console, _ []string, _ *reply) error {
@@ -121,6 +125,12 @@ func consoleCommands() []consoleCommand {
 		}},
 		{"remove N", "takes a member out of the set's config; it runs on", toConfig((*replset.Set).Remove)},
 		{"return N", "takes it in again", toConfig((*replset.Set).Return)},
+		{"resync N DURATION", "restarts it without data, which it copies for so long", resync},
+		{"priority N P", "0 to 1000; the highest takes over", configure(configPriority)},
+		{"hide N on|off", "clients do not learn of it", hide},
+		{"delay N DURATION", "it stays behind on purpose, and the config says so; 0 ends it", delay},
+		{"vote N on|off", "off only with priority 0", configure(configVote)},
+		{"tag N …", "its tags, KEY=VALUE; without any it has none", configure(configTags)},
 		{"await", "answers when the set is in its steady state", func(ctx context.Context, c *console, _ []string, _ *reply) error {
 			return c.set.AwaitSecondaries(ctx)
 		}},
@@ -267,10 +277,11 @@ func maintenance(_ context.Context, c *console, args []string, _ *reply) error {
 	if err != nil {
 		return err
 	}
-	if args[1] != "on" && args[1] != "off" {
-		return fmt.Errorf("%q is neither on nor off", args[1])
+	on, err := onOrOff(args[1])
+	if err != nil {
+		return err
 	}
-	return m.SetMaintenance(args[1] == "on")
+	return m.SetMaintenance(on)
 }
 
 func partition(_ context.Context, c *console, args []string, _ *reply) error {

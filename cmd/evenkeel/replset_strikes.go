@@ -2,8 +2,11 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"strconv"
+	"strings"
+	"time"
 
 	"github.com/evenkeel/evenkeel/replset"
 )
@@ -22,6 +25,7 @@ func (c *console) strike(member, command string, of func(*replset.Member, replse
 		if name != "" {
 			t.Commands = []string{name}
 		}
+		t.AppName = c.only
 	}
 	if c.strikes == nil {
 		c.strikes = map[int][]*replset.Fault{}
@@ -54,6 +58,38 @@ func strikeOverload(_ context.Context, c *console, args []string, _ *reply) erro
 
 func strikeRefuse(_ context.Context, c *console, args []string, _ *reply) error {
 	return c.strike(args[0], "", (*replset.Member).RefuseConnections, replset.Target{})
+}
+
+func strikeLatency(_ context.Context, c *console, args []string, _ *reply) error {
+	if len(args) < 3 {
+		return errors.New("write quantiles like 0.5=2ms 0.99=40ms")
+	}
+	values, highest := map[float64]time.Duration{}, time.Duration(0)
+	for last, words := -1.0, args[2:]; len(words) > 0; words = words[1:] {
+		left, right, _ := strings.Cut(words[0], "=")
+		part, err := strconv.ParseFloat(left, 64)
+		if err != nil || !(part >= 0 && part <= 1) || part <= last {
+			return fmt.Errorf("quantile %q is none, or not after the one before; write them like 0.5=2ms 0.99=40ms", words[0])
+		}
+		d, err := duration(right)
+		if err != nil {
+			return err
+		}
+		if d < highest {
+			return fmt.Errorf("quantile %q is less than the one before", words[0])
+		}
+		values[part], last, highest = d, part, d
+	}
+	latency := replset.Quantiles(values)
+	return c.strike(args[0], args[1], func(m *replset.Member, t replset.Target) *replset.Fault { return m.Delay(t, latency) }, replset.Target{})
+}
+
+func strikeOnly(_ context.Context, c *console, args []string, _ *reply) error {
+	c.only = args[0]
+	if c.only == "*" {
+		c.only = ""
+	}
+	return nil
 }
 
 func calmDown(_ context.Context, c *console, args []string, _ *reply) error {

@@ -138,6 +138,12 @@ func TestReplsetObeysEachLineWithOneLine(t *testing.T) {
 		{"slow 2 fnid 1s", "error: the members know no command"},
 		{"cut 2 find before 1", "ok"}, {"cut 2 all within 0", "ok"}, {"cut 2 find now 1", "error: \"now\""}, {"cut 2 find before x", "error: "}, {"cut 2 fnid before 1", "error: the members"},
 		{"overload 2 find 0.5", "ok"}, {"overload 2 find 2", "error: share"}, {"refuse 2", "ok"}, {"calm 2", "ok"}, {"calm 2", "ok"}, {"calm 9", "error: member"},
+		{"latency 2 find 0.5=1ms 0.99=2ms", "ok"}, {"latency 2 all 1=1ms", "ok"}, {"latency 2 find", "error: write quantiles"}, {"latency 2 find x=1ms", "error: quantile"}, {"latency 2 find 0.5", "error: duration"},
+		{"latency 2 find 0.5=2ms 0.6=1ms", "error: quantile \"0.6=1ms\" is less"}, {"latency 2 find 0.5=1ms 0.5=1ms", "error: quantile"}, {"only game", "ok"}, {"only *", "ok"}, {"calm 2", "ok"},
+		{"link 2 hole", "ok"}, {"link 2 mute", "ok"}, {"link 2 deaf", "ok"}, {"link 2 whole", "ok"}, {"link 2 dead", "error: \"dead\" is none of"}, {"link 7 hole", "error: member"},
+		{"resync 2 1ms", "ok"}, {"resync 2 long", "error: duration"}, {"await", "ok"},
+		{"priority 2 0", "ok"}, {"vote 2 off", "ok"}, {"vote 2 maybe", "error: \"maybe\" is neither"}, {"priority 2 2", "error: replset: changing"}, {"priority 2 x", "error: priority"}, {"vote 2 on", "ok"}, {"priority 2 1", "ok"},
+		{"hide 2 on", "ok"}, {"hide 2 off", "ok"}, {"hide 2 2", "error: "}, {"delay 2 1s", "ok"}, {"delay 2 0", "ok"}, {"delay 2 -1s", "error: "}, {"tag 2 dc=east use=game", "ok"}, {"tag 2", "ok"}, {"tag 2 dc", "error: tag"}, {"await", "ok"},
 		{"lag 2 1ms", "ok"}, {"lag 2 much", "error: duration"}, {"lag 2 0", "ok"},
 		{"partition 0,1 2", "ok"}, {"heal", "ok"}, {"partition 3", "ok"}, {"heal", "ok"}, {"partition 0,7 2", `error: member "7" is none; use 0 to 3`}, {"partition", "error: write:"}, {"await", "ok"},
 		{"swap 1 2", "ok"}, {"restore", "ok"}, {"alternate 1 1 2", "ok"}, {"restore", "ok"}, {"swap 1", "error: write: swap A B"},
@@ -265,5 +271,45 @@ func TestAReplsetThatIsInterruptedBeforeItIsReadyEndsToo(t *testing.T) {
 	var stdout, stderr bytes.Buffer
 	if status := run(ctx, []string{"replset"}, nil, &stdout, &stderr); status != exitKept || stderr.Len() > 0 {
 		t.Errorf("exit status %d, standard error %q", status, &stderr)
+	}
+}
+
+func TestReplsetStartsWithAnArbiterAndAHiddenMember(t *testing.T) {
+	s := serveSet(t, t.Context(), "--members", "4", "--arbiter", "2", "--hidden", "3", "--initial-sync", "1ms")
+	if status := s.ask("status"); !strings.Contains(status, "2=") || !strings.Contains(status, "ARBITER") {
+		t.Errorf("the status is %q", status)
+	}
+	if hosts := options.Client().ApplyURI(s.first).Hosts; len(hosts) != 2 {
+		t.Errorf("the URI names %v", hosts)
+	}
+	for _, args := range [][]string{{"--arbiter", "x"}, {"--initial-sync", "-1s"}} {
+		var out, complaint strings.Builder
+		if status := runReplset(t.Context(), args, strings.NewReader(""), &out, &complaint); status != exitUsage || !strings.Contains(complaint.String(), args[0][2:]) {
+			t.Errorf("%v: status %d, %q", args, status, complaint.String())
+		}
+	}
+}
+
+func TestReplsetStrikesOnlyTheApplicationItIsToldTo(t *testing.T) {
+	s := serveSet(t, t.Context(), "--members", "1")
+	find := func(app string) error {
+		client, err := mongo.Connect(options.Client().ApplyURI(s.first).SetAppName(app).SetRetryReads(false).SetHeartbeatInterval(500 * time.Millisecond))
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer func() { _ = client.Disconnect(context.Background()) }()
+		_, err = client.Database("game").Collection("players").Find(t.Context(), bson.D{})
+		return err
+	}
+	for _, line := range []string{"only game", "cut 0 find before 0"} {
+		if answer := s.ask(line); answer != "ok" {
+			t.Fatal(answer)
+		}
+	}
+	if err := find("game"); !mongo.IsNetworkError(err) {
+		t.Errorf("the application: %v", err)
+	}
+	if err := find("other"); err != nil {
+		t.Errorf("another one: %v", err)
 	}
 }
