@@ -213,6 +213,8 @@ type game struct {
 	name   string // its appName, by which the servers count
 	events *tape
 
+	failing sync.Once // takes the fail point of a real set
+
 	mu      sync.Mutex
 	started map[string]int64 // mu; commands that the driver has put on the wire
 }

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"sync"
 	"testing"
 	"time"
 
@@ -166,10 +167,20 @@ func (c *cluster) mustHold(t testing.TB, coll string, want ...int) {
 	}
 }
 
+// failPoints is held by the one test that uses the fail point of a real set: a server
+// has one failCommand, and setting it anew ends what it was set to.
+var failPoints sync.Mutex
+
 // failPoint sets failCommand for the app's own connections to the primary. It skips the
 // test on a set that has no fail points.
 func (g *game) failPoint(t testing.TB, mode any, data bson.D) {
 	t.Helper()
+	if g.c.set == nil {
+		g.failing.Do(func() {
+			failPoints.Lock()
+			t.Cleanup(failPoints.Unlock)
+		})
+	}
 	data = append(data, bson.E{Key: "appName", Value: g.name})
 	cmd := bson.D{{Key: "configureFailPoint", Value: "failCommand"}, {Key: "mode", Value: mode}, {Key: "data", Value: data}}
 	admin := g.c.driver(t).Database("admin")
