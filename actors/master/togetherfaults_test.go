@@ -30,7 +30,7 @@ func TestABulkWriteWhoseConnectionIsCutIsExecutedOnce(t *testing.T) {
 				t.Errorf("executed %v", o.pushed())
 			}
 			// A refusal after a lost attempt: the attempt might still arrive, and get further.
-			cut = o.primary().Cut(replset.Target{Commands: []string{"bulkWrite"}, Times: 1}, phase)
+			o.primary().Cut(replset.Target{Commands: []string{"bulkWrite"}, Times: 1}, phase)
 			got = o.together(push(3), op("insert", 1), insertAnonymous(), push(4))
 			if outcomes(got) != "AUAU" || !got[2].Token.IsZero() == got[2].Settled || !mongo.IsDuplicateKeyError(got[1].Err) || mongo.IsDuplicateKeyError(got[3].Err) {
 				t.Errorf("%s: %v; %v; %+v", outcomes(got), got[1].Err, got[3].Err, got[2])

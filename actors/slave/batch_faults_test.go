@@ -122,7 +122,7 @@ func TestEachReadOfABatchIsAnsweredByItsOwnDeadline(t *testing.T) {
 		s.set(func(s *shelf) { s.hung = func(ids []any) bool { return true } })
 		s.lets(1)
 		for _, r := range reads {
-			w.pass(r.Deadline.Sub(time.Now()) - 1)
+			w.pass(time.Until(r.Deadline) - 1)
 			if w.got(r) != nil {
 				t.Error("answered before its deadline")
 			}

@@ -1,8 +1,8 @@
 package main
 
 import (
+	"bytes"
 	"encoding/json"
-	"fmt"
 	"io"
 	"time"
 
@@ -48,11 +48,13 @@ type jsonEvent struct {
 }
 
 func (j jsonLines) print(v any) {
-	line, err := json.Marshal(v)
-	if err != nil {
+	var line bytes.Buffer
+	enc := json.NewEncoder(&line)
+	enc.SetEscapeHTML(false) // A connection string is to be read by people too.
+	if err := enc.Encode(v); err != nil {
 		panic(err) // Every type above can be marshalled.
 	}
-	fmt.Fprintf(j.w, "%s\n", line)
+	_, _ = j.w.Write(line.Bytes())
 }
 
 func (j jsonLines) second(t table) {
