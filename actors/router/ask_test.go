@@ -208,6 +208,54 @@ func TestOnlyAnAskerWhoIsThereDoesTheWork(t *testing.T) {
 	})
 }
 
+func TestAReadThatHungAtTheOnlyHostItMayGoToIsSentThereAgainOnceThatIsBack(t *testing.T) {
+	inHall(t, func(t *testing.T, r *Router) {
+		a, b := &desk{name: "a:1", inc: 1}, &desk{name: "b:1", inc: 2}
+		r.Join(a, request.Member{Primary: true})
+		r.Join(b, request.Member{})
+		m := byID(1)
+		m.From = messages.FromPrimary
+		done := asking(t.Context(), r, m)
+		read, _ := a.last(t)
+		if !r.Eject(a) {
+			t.Fatal("it was not ejected")
+		}
+		r.Evacuated(read, a)
+		if st := r.Stat(); st.Parked != 1 {
+			t.Fatalf("%+v", st)
+		}
+		r.Join(a, request.Member{Primary: true})
+		synctest.Wait()
+		if len(done) != 0 || len(a.got) != 2 || len(b.got) != 0 {
+			t.Fatalf("it was offered %d times to its host and %d times to another one, and %d are answered", len(a.got), len(b.got), len(done))
+		}
+		// Once: after a failure it goes nowhere again.
+		r.Failed(read, a, errors.New("reset"))
+		if rep := now(t, done); rep.Err == nil || rep.Err.Error() != "reset" || len(a.got) != 2 {
+			t.Errorf("got %+v after %d offers", rep, len(a.got))
+		}
+	})
+}
+
+func TestAReadThatHungGoesToAHostThatHasNotHadItFirst(t *testing.T) {
+	inHall(t, func(t *testing.T, r *Router) {
+		a, b := &desk{name: "a:1", inc: 1}, &desk{name: "b:1", inc: 2}
+		r.Join(a, request.Member{})
+		done := asking(t.Context(), r, byID(1))
+		read, _ := a.last(t)
+		r.Join(b, request.Member{})
+		r.Evacuated(read, a) // A is back before its reads are moved.
+		if synctest.Wait(); len(a.got) != 1 || len(b.got) != 1 {
+			t.Errorf("it was offered %d times to its host and %d times to the other one", len(a.got), len(b.got))
+		}
+		// A second time it is not moved.
+		r.Evacuated(read, b)
+		if rep := now(t, done); !errors.Is(rep.Err, messages.ErrNotLive) {
+			t.Errorf("got %+v", rep)
+		}
+	})
+}
+
 func TestAQueuedReadIsWaitedForAndGivenUpAtOnce(t *testing.T) {
 	inHall(t, func(t *testing.T, r *Router) {
 		d := &desk{name: "a:1", inc: 1}

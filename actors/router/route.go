@@ -3,6 +3,7 @@ package router
 import (
 	"context"
 	"errors"
+	"slices"
 	"time"
 
 	"github.com/evenkeel/evenkeel/internal/command"
@@ -43,6 +44,9 @@ func (r *Router) send(read *request.Read, patient, inline bool) (run func(), aga
 			r.park(read, joins, true)
 			return nil, true
 		}
+		if r.restored(read) {
+			continue
+		}
 		if err := read.LastErr(); err != nil && r.anyLive(read.Tried) {
 			// All that are live have had it, and at least one of them is still there to
 			// say the same again.
@@ -53,6 +57,18 @@ func (r *Router) send(read *request.Read, patient, inline bool) (run func(), aga
 			return nil, false
 		}
 	}
+}
+
+// restored lets a read for which there is no other host go again to the one it was moved
+// off, if that serves again: it has never said anything to the read.
+func (r *Router) restored(read *request.Read) bool {
+	hung := read.HungAt
+	if hung == 0 || !r.balancer.Live(hung) {
+		return false
+	}
+	read.HungAt = 0
+	read.Tried = slices.DeleteFunc(slices.Clone(read.Tried), func(inc uint64) bool { return inc == hung })
+	return true
 }
 
 // fail answers a read that is the router's with an error.
@@ -150,10 +166,10 @@ func (r *Router) Evacuated(read *request.Read, host request.Target) {
 		return
 	}
 	if read.Evacuated {
-		fail(read, &messages.NotLiveError{Host: host.Host(), Err: errors.New("it was ejected as the second host in a row at which the read hung")})
+		fail(read, &messages.NotLiveError{Host: host.Host(), Err: errors.New("it was ejected while the read was there, which had been moved off an ejected host before")})
 		return
 	}
-	read.Evacuated = true
+	read.Evacuated, read.HungAt = true, host.Incarnation()
 	read.Tried = append(read.Tried, host.Incarnation())
 	read.SetLastErr(&messages.NotLiveError{Host: host.Host(), Err: errors.New("it was ejected while the read was there")})
 	r.counts.evacuated.Add(1)

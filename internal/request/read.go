@@ -57,8 +57,10 @@ type Read struct {
 	AttemptDeadline time.Time
 	// Shared is how many reads that attempt is for.
 	Shared int
-	// Evacuated says that the read was moved off an ejected host once.
+	// Evacuated says that the read was moved off an ejected host once, HungAt that host's
+	// incarnation; 0 when the read may be sent there again, or was.
 	Evacuated bool
+	HungAt    uint64
 }
 
 // NewRead makes a read that is answered through deliver exactly once. Release is
