@@ -176,7 +176,8 @@ func checkHosts(uri *mongoconn.URI, aliases map[string]string) error {
 
 // resolve asks the name server until it answers, and connects then.
 func (a *App) resolve(ctx context.Context, uri *mongoconn.URI) {
-	plain, err := uri.Await(ctx, nil, func(err error, next time.Duration) {
+	srv, _ := a.cfg.Resolver.(mongoconn.SRVResolver) // Else the default one.
+	plain, err := uri.Await(ctx, srv, func(err error, next time.Duration) {
 		a.cfg.Logger.Warn().Err(err).Dur("next", next).Msg("the name server does not resolve the URI; trying again")
 	})
 	if err == nil {
@@ -220,6 +221,7 @@ func (a *App) connect(ctx context.Context, uri *mongoconn.URI) error {
 		d, err := mongoconn.OpenDirect(mongoconn.DirectConfig{
 			Host: host, Base: &base, Expect: expect, PoolSize: pool,
 			ConnectTimeout: a.cfg.ConnectTimeout, Heartbeat: a.cfg.Heartbeat, Observer: m.listen(obs),
+			Resolver: a.cfg.Resolver, ResolveEvery: a.cfg.ResolveEvery,
 		})
 		if err != nil {
 			return nil, err
@@ -236,7 +238,7 @@ func (a *App) connect(ctx context.Context, uri *mongoconn.URI) error {
 		a.background.Go(func() { m.run(ctx) })
 	}
 	set, err := mongoconn.OpenSet(mongoconn.SetConfig{
-		Base: &base, Expect: expect, ConnectTimeout: a.cfg.ConnectTimeout, Heartbeat: a.cfg.Heartbeat,
+		Base: &base, Expect: expect, ConnectTimeout: a.cfg.ConnectTimeout, Heartbeat: a.cfg.Heartbeat, Resolver: a.cfg.Resolver,
 		OnPrimary: func(member string, _ bson.ObjectID, _ uint32) { a.primaryIs(expect.AddressOf(member)) },
 		OnRefused: func(address string, err error) {
 			a.cfg.Logger.Warn().Str("host", address).Err(err).Msg("the master's client has refused a socket")

@@ -17,6 +17,10 @@ import (
 	"github.com/evenkeel/evenkeel/messages"
 )
 
+// Resolver finds the addresses of a host's name. It must return soon after its context has
+// ended. *net.Resolver is one.
+type Resolver = mongoconn.Resolver
+
 // Policy says which of the live hosts that may serve a read should.
 type Policy = router.Policy
 
@@ -44,6 +48,7 @@ const (
 	DefaultSlowStart       = router.DefaultSlowStart
 	DefaultHeartbeat       = mongoconn.DefaultHeartbeat
 	DefaultConnectTimeout  = mongoconn.DefaultConnectTimeout
+	DefaultResolveEvery    = mongoconn.DefaultResolveEvery
 )
 
 // MinMaxLag is the least Config.MaxLag.
@@ -137,6 +142,16 @@ type Config struct {
 	// ConnectTimeout bounds name resolution, TCP, TLS and each reply of a
 	// handshake. Defaults to DefaultConnectTimeout.
 	ConnectTimeout time.Duration
+	// Resolver finds the addresses behind the hosts' names; one that is a *net.Resolver, or
+	// has its LookupSRV and LookupTXT, is also asked for what is behind a mongodb+srv URI.
+	// Where ClientOptions sets a dialer, names are the dialer's business. Defaults to
+	// net.DefaultResolver.
+	Resolver Resolver
+	// ResolveEvery is how often a live host's name is resolved again, more or less at
+	// random. When the address that its sockets go to is not among the answers any more,
+	// they move to where the same member answers at a new one, and stay where they are until it
+	// does. Defaults to DefaultResolveEvery; negative for never.
+	ResolveEvery time.Duration
 	// EventBuffer is how many events a subscription holds for a subscriber that does
 	// not read. Defaults to DefaultEventBuffer.
 	EventBuffer int

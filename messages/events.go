@@ -2,6 +2,7 @@ package messages
 
 import (
 	"fmt"
+	"strings"
 	"time"
 )
 
@@ -39,6 +40,7 @@ const (
 	KindWritesHeld     Kind = "WritesHeld"
 	KindWritesResumed  Kind = "WritesResumed"
 	KindOverloaded     Kind = "Overloaded"
+	KindAddressChanged Kind = "AddressChanged"
 	KindMemberAdded    Kind = "MemberAdded"
 	KindMemberRemoved  Kind = "MemberRemoved"
 	KindStopped        Kind = "Stopped"
@@ -195,6 +197,17 @@ type Overloaded struct {
 	Refused int64 `json:"refused"`
 }
 
+// AddressChanged: a host's name has come to mean other addresses than the one that its
+// sockets go to. They have moved, all of them, without a moment in which it was not live;
+// or they stay, since who answers there has not proven to be the member.
+type AddressChanged struct {
+	Header
+	From string   `json:"from"`
+	To   []string `json:"to"`
+	// Stays says why the sockets have not moved, "" when they have.
+	Stays string `json:"stays,omitempty"`
+}
+
 // MemberAdded: the set's own config lists one more member to read from.
 type MemberAdded struct{ Header }
 
@@ -222,6 +235,7 @@ func (ReadsRestored) Kind() Kind  { return KindReadsRestored }
 func (WritesHeld) Kind() Kind     { return KindWritesHeld }
 func (WritesResumed) Kind() Kind  { return KindWritesResumed }
 func (Overloaded) Kind() Kind     { return KindOverloaded }
+func (AddressChanged) Kind() Kind { return KindAddressChanged }
 func (MemberAdded) Kind() Kind    { return KindMemberAdded }
 func (MemberRemoved) Kind() Kind  { return KindMemberRemoved }
 func (Stopped) Kind() Kind        { return KindStopped }
@@ -294,6 +308,14 @@ func (e Overloaded) String() string {
 	return fmt.Sprintf("overloaded: %s=%d reached, %d refused", e.Limit, e.Max, e.Refused)
 }
 
+func (e AddressChanged) String() string {
+	to := strings.Join(e.To, ", ")
+	if e.Stays != "" {
+		return fmt.Sprintf("%s means %s now; its sockets stay at %s: %s", e.Host, to, e.From, e.Stays)
+	}
+	return fmt.Sprintf("%s has moved from %s to %s", e.Host, e.From, to)
+}
+
 func (e MemberAdded) String() string   { return e.Host + " is a member to read from now" }
 func (e MemberRemoved) String() string { return e.Host + " is no member to read from any more" }
 func (Stopped) String() string         { return "stopped" }
@@ -345,6 +367,9 @@ func (e WritesResumed) With(h Header) Event { e.Header = h; return e }
 
 // With returns the event with another header.
 func (e Overloaded) With(h Header) Event { e.Header = h; return e }
+
+// With returns the event with another header.
+func (e AddressChanged) With(h Header) Event { e.Header = h; return e }
 
 // With returns the event with another header.
 func (e MemberAdded) With(h Header) Event { e.Header = h; return e }

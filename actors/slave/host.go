@@ -64,6 +64,7 @@ type Host struct {
 	wrong     []time.Time // when sockets turned out to be wrong, within quarantineWindow
 	floorAt   time.Time   // when the last HostEjected with Floor was emitted
 	ejections ejections
+	stays     string // why its sockets have not moved with its name, as was last told
 	leaving   string // why the host was given up for good, "" while it is not
 }
 

@@ -37,6 +37,11 @@ type (
 		conn uint64
 		err  error
 	}
+	movedMsg struct {
+		internal
+		conn uint64
+		err  *mongoconn.MovedError
+	}
 	// hungMsg and slowMsg come from the service of that number.
 	hungMsg struct {
 		internal
@@ -87,6 +92,9 @@ type incarnation struct {
 	number uint64
 	hello  mongoconn.Hello
 
+	// The connection to where the host's name leads now, while that is tried; see move.go.
+	next *move
+
 	// The service, nil but while Live or Ejected, and when it went live.
 	svc    *service
 	liveAt time.Time
@@ -128,14 +136,28 @@ func (i *incarnation) Receive(ctx actor.Context) {
 	case helloMsg:
 		if msg.conn == i.number {
 			i.onHello(msg.hello)
+		} else if i.moving(msg.conn) {
+			i.onNextHello(msg.hello)
 		}
 	case wrongMsg:
 		if msg.conn == i.number {
 			i.onWrong(msg.err)
+		} else if i.moving(msg.conn) {
+			i.stay(msg.err)
 		}
 	case lostMsg:
 		if msg.conn == i.number {
 			i.onLost(msg.err)
+		} else if i.moving(msg.conn) {
+			i.stay(msg.err)
+		}
+	case movedMsg:
+		if msg.conn == i.number {
+			i.onMoved(msg.err)
+		}
+	case nextMsg:
+		if i.moving(msg.conn) {
+			i.onNextAnswer(msg.err)
 		}
 	case hungMsg:
 		if i.state == Live && msg.service == i.svc.inc {
@@ -268,7 +290,10 @@ type observer struct {
 
 func (o *observer) Hello(h mongoconn.Hello) { o.h.send(o.self, helloMsg{conn: o.number, hello: h}) }
 func (o *observer) WrongSocket(err error)   { o.h.send(o.self, wrongMsg{conn: o.number, err: err}) }
-func (o *observer) Lost(err error)          { o.h.send(o.self, lostMsg{conn: o.number, err: err}) }
+func (o *observer) Moved(err *mongoconn.MovedError) {
+	o.h.send(o.self, movedMsg{conn: o.number, err: err})
+}
+func (o *observer) Lost(err error) { o.h.send(o.self, lostMsg{conn: o.number, err: err}) }
 
 // check tries whether reads would be let in, over a socket of the pool.
 func (i *incarnation) check() {
@@ -291,12 +316,7 @@ func (i *incarnation) onChecked(err error) {
 func (i *incarnation) live() {
 	h := i.h
 	role := roleOf(i.hello.Kind)
-	inc, self := numbers.Add(1), i.self
-	i.svc = newService(h, inc, i.conn, func(suspect bool) {
-		h.send(self, hungMsg{service: inc, suspect: suspect})
-	}, func(reason string) {
-		h.send(self, slowMsg{service: inc, reason: reason})
-	})
+	i.svc = i.serviceOf(i.conn)
 	down := time.Duration(0)
 	if h.served {
 		down = time.Since(h.outage.since)
@@ -307,6 +327,16 @@ func (i *incarnation) live() {
 	h.emit(messages.HostLive{Header: h.header(), Role: role, Down: down, Attempts: h.outage.attempts})
 	h.outage, h.served = outage{}, true
 	h.cfg.Router.Join(i.svc, i.member())
+}
+
+// serviceOf makes a service over a connection.
+func (i *incarnation) serviceOf(conn Conn) *service {
+	h, inc, self := i.h, numbers.Add(1), i.self
+	return newService(h, inc, conn, func(suspect bool) {
+		h.send(self, hungMsg{service: inc, suspect: suspect})
+	}, func(reason string) {
+		h.send(self, slowMsg{service: inc, reason: reason})
+	})
 }
 
 // retire takes the host out of the reads, if it was in.
@@ -330,6 +360,7 @@ func (i *incarnation) retire() {
 func (i *incarnation) disconnect() {
 	i.retire()
 	i.unwait()
+	i.endMove()
 	i.h.cfg.Claims.release(i.h)
 	i.forgetLag()
 	i.lag, i.behind = 0, false

@@ -84,5 +84,6 @@ func (i *incarnation) onQuarantine() {
 // wrongOnly passes on refused sockets only.
 type wrongOnly struct{ observer }
 
-func (*wrongOnly) Hello(mongoconn.Hello) {}
-func (*wrongOnly) Lost(error)            {}
+func (*wrongOnly) Hello(mongoconn.Hello)       {}
+func (*wrongOnly) Lost(error)                  {}
+func (*wrongOnly) Moved(*mongoconn.MovedError) {}

@@ -51,6 +51,10 @@ type Observer interface {
 	// heartbeat, which follows within half a second, tells whether the host is still
 	// there.
 	Lost(err error)
+	// Moved is called when the host's name has come to mean other addresses than the one
+	// that all sockets go to, and again now and then as long as that is so. The sockets are
+	// as good as before.
+	Moved(*MovedError)
 }
 
 // DirectConfig is what OpenDirect needs. Host, Base and Observer are required.
@@ -73,6 +77,8 @@ type DirectConfig struct {
 	Observer  Observer
 	// Resolver defaults to net.DefaultResolver.
 	Resolver Resolver
+	// ResolveEvery defaults to DefaultResolveEvery; negative for never.
+	ResolveEvery time.Duration
 }
 
 // Direct is the client of one host, with a direct connection.
@@ -125,6 +131,8 @@ func OpenDirect(cfg DirectConfig) (*Direct, error) {
 		TLS:            cfg.Base.TLSConfig,
 		ConnectTimeout: cfg.ConnectTimeout,
 		Resolver:       cfg.Resolver,
+		Moved:          d.moved,
+		ResolveEvery:   cfg.ResolveEvery,
 		Via:            cfg.Base.Dialer,
 	}); err != nil {
 		return nil, err
@@ -195,6 +203,12 @@ func (d *Direct) verified(hello bson.Raw, rtt time.Duration) {
 func (d *Direct) refused(err error) {
 	if !d.closing.Load() {
 		d.obs.WrongSocket(err)
+	}
+}
+
+func (d *Direct) moved(err *MovedError) {
+	if !d.closing.Load() {
+		d.obs.Moved(err)
 	}
 }
 

@@ -298,15 +298,17 @@ type heard struct {
 	hellos chan Hello
 	wrong  chan error
 	lost   chan error
+	moved  chan *MovedError
 }
 
 func newHeard() *heard {
-	return &heard{make(chan Hello, 1000), make(chan error, 1000), make(chan error, 1000)}
+	return &heard{make(chan Hello, 1000), make(chan error, 1000), make(chan error, 1000), make(chan *MovedError, 1000)}
 }
 
 func (h *heard) Hello(hello Hello)     { h.hellos <- hello }
 func (h *heard) WrongSocket(err error) { h.wrong <- err }
 func (h *heard) Lost(err error)        { h.lost <- err }
+func (h *heard) Moved(err *MovedError) { h.moved <- err }
 
 const patience = 20 * time.Second
 

@@ -18,7 +18,8 @@ import (
 	"github.com/evenkeel/evenkeel/messages"
 )
 
-// Resolver finds the addresses of a host's name. *net.Resolver is one.
+// Resolver finds the addresses of a host's name. It must return soon after ctx has ended.
+// *net.Resolver is one.
 type Resolver interface {
 	LookupNetIP(ctx context.Context, network, host string) ([]netip.Addr, error)
 }
@@ -59,6 +60,13 @@ type DialerConfig struct {
 	// is somebody else's, and resolves the name again. Without it a Dialer stays
 	// with its address for life: its owner makes a new one.
 	Forget bool
+	// Moved is called when the name has come to mean other addresses, and the verified one is
+	// not among them: it is asked for every ResolveEvery, and sooner when a socket cannot be
+	// opened. Nothing else changes: sockets still go to the verified address. It is called again
+	// as long as that is so, from a goroutine of the Dialer's, and must not block. Optional.
+	Moved func(*MovedError)
+	// ResolveEvery defaults to DefaultResolveEvery; negative for never.
+	ResolveEvery time.Duration
 	// Via opens the sockets in place of TCP, such as through a tunnel. Names are then
 	// its business: it is given Host as it is, and nothing is pinned. Optional.
 	Via options.ContextDialer
@@ -67,7 +75,8 @@ type DialerConfig struct {
 // Dialer opens the sockets of one host. It resolves the host's name once; the
 // resolved addresses are tried in turn until one has proven to be the right
 // member, and from then on every socket goes to that one. A change of DNS can
-// therefore not lead the monitor's socket to one server and the pool's to another.
+// therefore not lead the monitor's socket to one server and the pool's to another. That
+// the name has changed is told (Moved), for the owner to make a new Dialer.
 //
 // # TLS
 //
@@ -86,8 +95,9 @@ type Dialer struct {
 	port uint16
 	net  net.Dialer
 
-	life context.Context // ends with Shut
-	end  context.CancelFunc
+	life  context.Context // ends with Shut
+	end   context.CancelFunc
+	watch watch
 
 	mu      sync.Mutex
 	conns   map[*Conn]struct{} // open sockets
@@ -119,6 +129,7 @@ func NewDialer(cfg DialerConfig) (*Dialer, error) {
 		d.cfg.Resolver = net.DefaultResolver
 	}
 	d.net.KeepAliveConfig = keepAlive
+	d.watch.soon = make(chan struct{}, 1)
 	d.life, d.end = context.WithCancel(context.Background())
 	return d, nil
 }
@@ -260,6 +271,9 @@ func (d *Dialer) untried() (list []netip.Addr) {
 func (d *Dialer) exhausted(err error) error {
 	d.mu.Lock()
 	var refusal error
+	if d.pinned.IsValid() {
+		d.watch.hurry()
+	}
 	if !d.pinned.IsValid() || d.cfg.Forget {
 		refusal = d.refusal
 		d.forget()
@@ -292,6 +306,7 @@ func (d *Dialer) accept(c *Conn) error {
 		return errMoved
 	}
 	d.pinned = c.at
+	d.startWatch()
 	return nil
 }
 
@@ -347,10 +362,12 @@ func (d *Dialer) Cut() {
 	}
 }
 
-// Shut closes every open socket, ends the dials under way and refuses new ones.
+// Shut closes every open socket, ends the dials under way and refuses new ones. When it
+// returns, no goroutine of the Dialer's is left.
 func (d *Dialer) Shut() {
 	d.end()
 	d.Cut()
+	d.watch.over.Wait()
 }
 
 // canonical is the form in which addresses are compared: lower case, with the
