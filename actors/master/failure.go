@@ -4,29 +4,32 @@ import (
 	"context"
 	"errors"
 
-	"go.mongodb.org/mongo-driver/v2/bson"
 	"go.mongodb.org/mongo-driver/v2/mongo"
-	"go.mongodb.org/mongo-driver/v2/x/mongo/driver"
-	"go.mongodb.org/mongo-driver/v2/x/mongo/driver/topology"
+
+	"github.com/evenkeel/evenkeel/internal/mongoconn"
 )
 
-// This file alone knows the driver's inner error types: command monitor events
-// carry them as they are, and the ones of server selection have no public name.
+// The driver's error labels that matter here.
+const (
+	labelNetwork    = "NetworkError"
+	labelRetryable  = "RetryableWriteError"
+	labelOverloaded = "SystemOverloadedError"
+	labelNoWrites   = "NoWritesPerformed"
+)
 
 // judgeFailure says what a failed attempt leaves open.
 func judgeFailure(s shape, failure error) state {
-	var server driver.Error
-	if !errors.As(failure, &server) {
-		// Not an error of the round trip, which always is a driver.Error: the driver
-		// looked at the context, or at the clock, after it had announced the command
-		// and before it wrote it. Anything else is a reply that could not be read.
-		if errors.Is(failure, driver.ErrDeadlineWouldBeExceeded) ||
-			failure == context.DeadlineExceeded || failure == context.Canceled { //nolint:errorlint // only the bare value proves it
+	server := mongoconn.ServerErrorOf(failure)
+	if server == nil {
+		// Not an error of the round trip, which always has the server's or the network's
+		// own: the driver looked at the context, or at the clock, after it had announced the
+		// command and before it wrote it. Anything else is a reply that could not be read.
+		if mongoconn.NotSent(failure) {
 			return unsent
 		}
 		return lost
 	}
-	if server.HasErrorLabel(driver.NetworkError) || server.Raw == nil {
+	if server.HasErrorLabel(labelNetwork) || server.Raw == nil {
 		return lost
 	}
 	return judgeRefusal(s, server.Code, server.Labels)
@@ -36,9 +39,8 @@ func judgeFailure(s shape, failure error) state {
 // that passes: no server to be had, no connection, no time. Everything else is
 // wrong with the operation itself, such as a document that is too large.
 func passing(err error) bool {
-	var selection topology.ServerSelectionError
 	var pool interface{ Retryable() bool }
-	return errors.As(err, &selection) || mongo.IsTimeout(err) || mongo.IsNetworkError(err) ||
+	return mongoconn.IsSelection(err) || mongo.IsTimeout(err) || mongo.IsNetworkError(err) ||
 		errors.Is(err, context.Canceled) || errors.Is(err, errNoFence) ||
 		errors.As(err, &pool) && pool.Retryable()
 }
@@ -46,27 +48,23 @@ func passing(err error) bool {
 // transientRefusal reports whether a refused attempt may be made again later: the
 // server was not primary, or had too much to do.
 func transientRefusal(failure error) bool {
-	var server driver.Error
-	if !errors.As(failure, &server) {
+	server := mongoconn.ServerErrorOf(failure)
+	if server == nil {
 		return false
 	}
-	for _, label := range []string{driver.RetryableWriteError, driver.ErrSystemOverloadedError} {
+	for _, label := range []string{labelRetryable, labelOverloaded} {
 		if server.HasErrorLabel(label) {
 			return true
 		}
 	}
-	return notPrimary[server.Code] || unclear[server.Code] && server.HasErrorLabel(driver.NoWritesPerformed)
+	return notPrimary[server.Code] || unclear[server.Code] && server.HasErrorLabel(labelNoWrites)
 }
 
 // public gives a command monitor's error the type that the driver's own methods
 // return.
 func public(err error) error {
-	var server driver.Error
-	if !errors.As(err, &server) {
-		return err
+	if server := mongoconn.ServerErrorOf(err); server != nil {
+		return server.CommandError()
 	}
-	return mongo.CommandError{
-		Code: server.Code, Message: server.Message, Labels: server.Labels,
-		Name: server.Name, Wrapped: server, Raw: bson.Raw(server.Raw),
-	}
+	return err
 }

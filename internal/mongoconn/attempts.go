@@ -126,7 +126,7 @@ func (a *Attempts) Succeeded(e *event.CommandSucceededEvent) {
 
 // Failed records why an attempt failed.
 func (a *Attempts) Failed(e *event.CommandFailedEvent) {
-	a.finish(e.RequestID, func(t *Attempt) { t.State, t.Err, t.NotSent = Failed, e.Failure, notSent(e.Failure) })
+	a.finish(e.RequestID, func(t *Attempt) { t.State, t.Err, t.NotSent = Failed, e.Failure, NotSent(e.Failure) })
 }
 
 // attemptsMonitor tells the Recorder of each operation's context, which the
@@ -158,10 +158,10 @@ func reportsErrors(reply bson.Raw) bool {
 	return false
 }
 
-// notSent: the driver looks at the context once more between its started event
+// NotSent reports whether an attempt's failure says that nothing was written: the driver looks at the context once more between its started event
 // and the write. Then the failure is the context's own error and nothing else, or says so; once
 // something was written, the driver wraps whatever went wrong.
-func notSent(err error) bool {
+func NotSent(err error) bool {
 	return err == context.Canceled || err == context.DeadlineExceeded ||
 		strings.HasPrefix(err.Error(), "operation not sent to server")
 }

@@ -97,10 +97,17 @@ func isUnsent(err error) bool {
 	// The others have types in one of the driver's unstable packages; their texts
 	// are pinned by this package's tests.
 	text := err.Error()
-	return strings.HasPrefix(text, "server selection error") && !errors.Is(err, context.Canceled) ||
+	return IsSelection(err) && !errors.Is(err, context.Canceled) ||
 		// A new socket could not be opened: the name is gone, a certificate is bad.
 		strings.Contains(text, "error occurred during connection handshake") && !errors.Is(err, context.Canceled) ||
 		text == "server is closed" ||
 		strings.HasPrefix(text, "attempted to check out a connection from closed connection pool") ||
 		strings.HasPrefix(text, "server at ") && strings.Contains(text, "wire version")
+}
+
+// IsSelection reports whether the driver found no server for an operation. The error's
+// type lies in one of the driver's unstable packages; its text is pinned by this package's
+// tests.
+func IsSelection(err error) bool {
+	return err != nil && strings.HasPrefix(err.Error(), "server selection error")
 }
