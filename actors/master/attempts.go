@@ -89,7 +89,7 @@ func (a *attempts) Succeeded(e *event.CommandSucceededEvent) {
 	if !aftermath(e.CommandName) {
 		a.end(e.RequestID, replied, nil)
 	}
-	if a.keep && e.CommandName != "killCursors" {
+	if a.keep {
 		a.mu.Lock()
 		a.kept = append(a.kept, slices.Clone(e.Reply))
 		a.mu.Unlock()

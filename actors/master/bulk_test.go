@@ -165,6 +165,14 @@ func TestAServerThatDoesNotKnowBulkWriteGetsTheWritesTheOldWay(t *testing.T) {
 	}
 }
 
+func TestBulkWriteIsForWireVersion25AndLater(t *testing.T) {
+	for version, want := range map[int32]bool{0: false, 21: false, 24: false, 25: true, 29: true} {
+		if got := newSessionWire(nil, func() int32 { return version }).bulkWrites(); got != want {
+			t.Errorf("wire version %d: %v", version, got)
+		}
+	}
+}
+
 // The driver retries on a member that is of an older version: whether the first has
 // executed the batch is not known.
 func TestABulkWriteLostOnAYoungPrimaryAndUnknownToAnOldOneIsSettled(t *testing.T) {
@@ -303,7 +311,8 @@ func TestTheReplyToTheLastAttemptIsTheOneThatIsRead(t *testing.T) {
 func TestAWriteConcernErrorLeavesEveryWriteOfABulkWriteInDoubt(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r := newBulkRig(t, answering(bulkReply([]bson.D{did(0, 1), did(1, 1, modified(1)), refusedAt(2, 11000)},
-			bson.E{Key: "writeConcernError", Value: bson.D{{Key: "code", Value: 64}, {Key: "codeName", Value: "WriteConcernTimeout"}, {Key: "errmsg", Value: "too slow"}}})))
+			bson.E{Key: "writeConcernError", Value: bson.D{{Key: "code", Value: 64}, {Key: "codeName", Value: "WriteConcernTimeout"}, {Key: "errmsg", Value: "too slow"}}},
+			bson.E{Key: "errorLabels", Value: bson.A{"Later"}})))
 		r.wire.found = func(namespace, any) []bson.Raw {
 			return []bson.Raw{mustMarshal(byID("new"))}
 		}
@@ -312,7 +321,7 @@ func TestAWriteConcernErrorLeavesEveryWriteOfABulkWriteInDoubt(t *testing.T) {
 			t.Fatalf("%s, %+v", outcomes(got), got[0])
 		}
 		var ex mongo.WriteException
-		if !errors.As(got[1].Err, &ex) || ex.WriteConcernError == nil || ex.WriteConcernError.Name != "WriteConcernTimeout" || len(ex.WriteErrors) != 0 {
+		if !errors.As(got[1].Err, &ex) || ex.WriteConcernError == nil || ex.WriteConcernError.Name != "WriteConcernTimeout" || len(ex.WriteErrors) != 0 || !ex.HasErrorLabel("Later") {
 			t.Errorf("the update: %v", got[1].Err)
 		}
 		if !mongo.IsDuplicateKeyError(got[2].Err) || mongo.IsDuplicateKeyError(got[1].Err) {

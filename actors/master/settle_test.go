@@ -122,6 +122,9 @@ func TestAnUpdateIsSettledByItsVerifyAndUnknownWithoutOne(t *testing.T) {
 				if rep.Outcome != c.outcome || rep.Settled != c.settled || rep.OrderOpen || rep.Attempts != 1 {
 					t.Errorf("reply %+v", rep)
 				}
+				if c.fence != nil && !errors.Is(rep.Err, c.fence) {
+					t.Errorf("error %v does not say %v", rep.Err, c.fence)
+				}
 				var unknown *messages.UnknownOutcomeError
 				if rep.Outcome == messages.Unknown && (!errors.As(rep.Err, &unknown) || unknown.Attempts != 1) {
 					t.Errorf("error %v", rep.Err)
@@ -215,6 +218,30 @@ func TestAStrongerWriteConcernThanAMajorityIsNotSettledByOne(t *testing.T) {
 		reply, _ := r.ask(w)
 		if rep := r.get(reply); rep.Outcome != messages.Unknown || rep.OrderOpen {
 			t.Errorf("reply %+v", rep)
+		}
+	})
+}
+
+func TestNothingIsSettledThatNobodyWaitsFor(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		gate := make(chan struct{})
+		wire := &fakeWire{serve: func(_ context.Context, _ *batch, a *attempts) result {
+			a.start(attempt{id: 1, fenced: true})
+			<-gate
+			a.end(1, lost, networkError())
+			return result{err: networkError()}
+		}}
+		r := newRig(t, Config{}, wire)
+		reply, cancel := r.ask(insertAnonymous())
+		synctest.Wait()
+		cancel(nil)
+		if rep := r.get(reply); rep.Outcome != messages.Unknown {
+			t.Errorf("%+v", rep)
+		}
+		close(gate)
+		synctest.Wait()
+		if len(wire.fences) != 0 || len(wire.sent()) != 1 {
+			t.Errorf("%d fences, %d batches", len(wire.fences), len(wire.sent()))
 		}
 	})
 }

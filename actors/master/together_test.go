@@ -13,6 +13,7 @@ import (
 	"go.mongodb.org/mongo-driver/v2/mongo"
 	"go.mongodb.org/mongo-driver/v2/mongo/options"
 	"go.mongodb.org/mongo-driver/v2/mongo/readconcern"
+	"go.mongodb.org/mongo-driver/v2/mongo/writeconcern"
 
 	"github.com/evenkeel/evenkeel/internal/mongoconn"
 	"github.com/evenkeel/evenkeel/messages"
@@ -117,6 +118,34 @@ func TestOnOlderServersWritesOfOneKindShareACommitWhereOnlyErrorsAreWanted(t *te
 	}
 	if got := o.commands("insert", "update", "delete"); got != "map[delete:1 insert:3 update:1]" {
 		t.Error(got)
+	}
+}
+
+func TestOptionsAndTheWriteConcernGoAlongWithWritesThatShareACommit(t *testing.T) {
+	for _, version := range []string{"8.0", "7.0"} {
+		o := startSet(t, replset.Options{Version: version}, Config{})
+		o.write("players", insertOf("first"))
+		hinted := func(id int) *messages.Write {
+			return bare(&messages.Write{Database: "game", Collection: "players", Operation: messages.DeleteOne{
+				Filter: byID(id), Options: []options.Lister[options.DeleteOneOptions]{options.DeleteOne().SetHint("no such index")}}})
+		}
+		if got := o.together(bare(op("delete", 1)), hinted(2), bare(op("delete", 3))); outcomes(got) != "ANA" {
+			t.Errorf("%s: %s, %v", version, outcomes(got), got[1].Err)
+		}
+		impossible := func(w *messages.Write) *messages.Write {
+			w.WriteConcern = &writeconcern.WriteConcern{W: 5}
+			return bare(w)
+		}
+		before := o.Stat().Batches
+		if got := o.together(impossible(op("update", 1)), impossible(op("update", 2))); outcomes(got) != "UU" || o.Stat().Batches != before+1 {
+			t.Errorf("%s: %s", version, outcomes(got))
+		}
+		if version == "7.0" {
+			continue
+		}
+		if got := o.together(impossible(op("update", 1)), impossible(op("delete", 2))); outcomes(got) != "UU" {
+			t.Errorf("%s: %s", version, outcomes(got))
+		}
 	}
 }
 

@@ -126,7 +126,8 @@ func TestABulkWriteWithoutItsMajorityIsSettledWriteByWrite(t *testing.T) {
 	}}})
 	last := push(1)
 	last.Verify = bson.D{{Key: "seen", Value: 1}}
-	got := o.together(push(0), op("insert", 1), elsewhere(insertAnonymous(), "game", "log"), last)
+	chosen := &messages.Write{Database: "game", Collection: "chosen", Operation: insertOf(1)}
+	got := o.together(push(0), chosen, elsewhere(insertAnonymous(), "game", "log"), last)
 	if outcomes(got) != "UAAA" || !got[1].Settled {
 		t.Fatalf("%s; %+v", outcomes(got), got[1])
 	}
