@@ -28,6 +28,9 @@ func compileArrayFilters(docs []bson.Raw) ([]*arrayFilter, error) {
 			e := err.(*Error)
 			return nil, &Error{Code: e.Code, Name: e.Name, Message: "Error parsing array filter :: caused by :: " + e.Message}
 		}
+		if f.expr {
+			return nil, refuse(queryFeatureNotAllowed, "Error parsing array filter :: caused by :: $expr is not allowed in this context")
+		}
 		name, err := identifierOf(f.root)
 		if err != nil {
 			return nil, err

@@ -83,6 +83,17 @@ func decimalValue(d bson.Decimal128) bson.RawValue {
 	return bson.RawValue{Type: bson.TypeDecimal128, Value: binary.LittleEndian.AppendUint64(b, h)}
 }
 
+func dateValue(ms int64) bson.RawValue {
+	return bson.RawValue{Type: bson.TypeDateTime, Value: binary.LittleEndian.AppendUint64(nil, uint64(ms))}
+}
+
+func boolValue(b bool) bson.RawValue {
+	if b {
+		return bson.RawValue{Type: bson.TypeBoolean, Value: []byte{1}}
+	}
+	return bson.RawValue{Type: bson.TypeBoolean, Value: []byte{0}}
+}
+
 func stringValue(s string) bson.RawValue {
 	b := binary.LittleEndian.AppendUint32(nil, uint32(len(s)+1))
 	b = append(b, s...)

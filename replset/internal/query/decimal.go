@@ -278,25 +278,45 @@ func (d decimal) signum() float64 {
 }
 
 // quotient is d / n to 34 digits, n > 0.
-func (d decimal) quotient(n int64) decimal {
-	if d.class != finite {
-		return d
+func (d decimal) quotient(n int64) decimal { return divideDecimals(d, exactInt(n)) }
+
+// divideDecimals is a / b, exact or with so many digits that value128 rounds it as if it
+// were; b is not zero.
+func divideDecimals(a, b decimal) decimal {
+	if a.class != finite || b.class != finite {
+		return exactDouble(a.signum() / b.signum())
 	}
 	// 20 digits beyond the 34 kept, and a trace of what is cut off.
-	shift := maxDigits + 20 + 19
-	num := new(big.Int).Mul(d.coef, powerOfTen(shift))
-	q, r := new(big.Int).QuoRem(num, big.NewInt(n), new(big.Int))
+	shift := maxDigits + 20 + b.digits()
+	num := new(big.Int).Mul(a.coef, powerOfTen(shift))
+	q, r := new(big.Int).QuoRem(num, b.coef, new(big.Int))
+	exp := a.exp - b.exp
 	if r.Sign() == 0 {
-		out := decimal{class: finite, coef: q, exp: d.exp - shift}
+		out := decimal{class: finite, coef: q, exp: exp - shift}
 		out.trim()
-		if pad := out.exp - d.exp; pad > 0 && out.digits()+pad <= maxDigits {
+		if pad := out.exp - exp; pad > 0 && out.digits()+pad <= maxDigits {
 			out.coef.Mul(out.coef, powerOfTen(pad))
-			out.exp = d.exp
+			out.exp = exp
 		}
 		return out
 	}
-	q.Mul(q, big.NewInt(10)).Add(q, big.NewInt(int64(d.coef.Sign())))
-	return decimal{class: finite, coef: q, exp: d.exp - shift - 1}
+	q.Mul(q, big.NewInt(10)).Add(q, big.NewInt(int64(a.coef.Sign()*b.coef.Sign())))
+	return decimal{class: finite, coef: q, exp: exp - shift - 1}
+}
+
+// modDecimals is what is left of a when b has been taken from it a whole number of
+// times, with the sign of a; b is not zero.
+func modDecimals(a, b decimal) decimal {
+	switch {
+	case a.class != finite || b.class == notANumber:
+		return decimal{class: notANumber}
+	case b.class != finite:
+		return a
+	}
+	exp := min(a.exp, b.exp)
+	ca := new(big.Int).Mul(a.coef, powerOfTen(a.exp-exp))
+	cb := new(big.Int).Mul(b.coef, powerOfTen(b.exp-exp))
+	return decimal{class: finite, coef: ca.Rem(ca, cb), exp: exp}
 }
 
 // decimalOf is v as decimal arithmetic takes it: a double counts with the 15

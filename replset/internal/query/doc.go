@@ -10,9 +10,13 @@
 // The languages are those of a current server (8.0), and so are the refusals:
 // the server's code, name and, as near as known, text. What the server has and this
 // package has not is refused too, never ignored, with NotImplemented (238), or for
-// stages and expressions with the codes of unknown ones: $expr, $where, $text, $jsonSchema and
-// geospatial queries; updates by pipeline; positional (a.$) and computed projections of find; sorts by $meta;
-// expressions other than field paths, literals and documents and arrays of them; collations,
-// which a caller has to refuse. Regular expressions are RE2's: look-around,
-// back-references and possessive quantifiers are refused as invalid.
+// stages and expressions with the codes of unknown ones: $where, $text, $jsonSchema and
+// geospatial queries; positional (a.$) projections of find; sorts by $meta; expressions on
+// dates but $add and $subtract, conversions between types, regular expressions in
+// expressions, trigonometry and logarithms; collations, which a caller has to refuse.
+// Regular expressions are RE2's: look-around, back-references and possessive
+// quantifiers are refused as invalid.
+//
+// An expression that fails on a constant is refused when it meets a document; the server
+// may refuse it before.
 package query

@@ -13,6 +13,7 @@ type Filter struct {
 	root matcher
 	ids  []bson.RawValue
 	byID bool
+	expr bool // there is an $expr
 }
 
 // CompileFilter reads a query filter. It keeps no reference to f. Operators that
@@ -23,26 +24,56 @@ func CompileFilter(f bson.Raw) (*Filter, error) {
 	if err := checkNesting(f); err != nil {
 		return nil, err
 	}
-	m, err := parseFilter(f)
+	m, err := parseFilter(f, true)
 	if err != nil {
 		return nil, err
 	}
-	flt := &Filter{root: m}
+	flt := &Filter{root: m, expr: hasExpr(m)}
 	flt.ids, flt.byID = idsOf(m)
 	return flt, nil
 }
 
-// Match reports whether doc satisfies the filter.
-func (f *Filter) Match(doc bson.Raw) bool { return f.root.match(doc) }
+// Match reports whether doc satisfies the filter. An $expr that fails is not satisfied; TryMatch
+// tells why.
+func (f *Filter) Match(doc bson.Raw) bool { return f.root.match(doc, nil) }
+
+// TryMatch is Match, and fails where an $expr does.
+func (f *Filter) TryMatch(doc bson.Raw) (bool, error) {
+	if !f.expr {
+		return f.root.match(doc, nil), nil
+	}
+	s := &scope{}
+	ok := f.root.match(doc, s)
+	return ok && s.err == nil, s.failure()
+}
+
+// UsesExpr reports whether the filter has an $expr, which the server forbids in an upsert.
+func (f *Filter) UsesExpr() bool { return f.expr }
+
+func hasExpr(m matcher) bool {
+	var parts []matcher
+	switch m := m.(type) {
+	case *holds:
+		return true
+	case and:
+		parts = m
+	case or:
+		parts = m
+	case nor:
+		parts = m
+	}
+	return slices.ContainsFunc(parts, hasExpr)
+}
 
 // IDs returns, when ok, the only values that the _id of a matching document can
 // have, sorted and each once: the caller can look them up instead of scanning, and still
 // has to ask Match. The slice must not be modified.
 func (f *Filter) IDs() (ids []bson.RawValue, ok bool) { return f.ids, f.byID }
 
-// matcher is a condition on a document.
+// matcher is a condition on a document. Where s is not nil, what fails leaves its error
+// there.
 type matcher interface {
-	match(doc []byte) bool
+	match(doc []byte, s *scope) bool
 }
 
 // predicate is a condition on a field, asked of a document and a path in it, or
@@ -59,13 +90,13 @@ type field struct {
 	p      predicate
 }
 
-func (m *field) match(doc []byte) bool { return m.p.at(doc, m.path) }
+func (m *field) match(doc []byte, _ *scope) bool { return m.p.at(doc, m.path) }
 
 type and []matcher
 
-func (m and) match(doc []byte) bool {
+func (m and) match(doc []byte, s *scope) bool {
 	for _, c := range m {
-		if !c.match(doc) {
+		if !c.match(doc, s) {
 			return false
 		}
 	}
@@ -74,9 +105,9 @@ func (m and) match(doc []byte) bool {
 
 type or []matcher
 
-func (m or) match(doc []byte) bool {
+func (m or) match(doc []byte, s *scope) bool {
 	for _, c := range m {
-		if c.match(doc) {
+		if c.match(doc, s) {
 			return true
 		}
 	}
@@ -85,12 +116,27 @@ func (m or) match(doc []byte) bool {
 
 type nor []matcher
 
-func (m nor) match(doc []byte) bool { return !or(m).match(doc) }
+func (m nor) match(doc []byte, s *scope) bool { return !or(m).match(doc, s) }
 
 // constant is $alwaysTrue or $alwaysFalse.
 type constant bool
 
-func (m constant) match([]byte) bool { return bool(m) }
+func (m constant) match([]byte, *scope) bool { return bool(m) }
+
+// holds is $expr.
+type holds struct{ x expression }
+
+func (m *holds) match(doc []byte, s *scope) bool {
+	own := &scope{root: doc}
+	v := m.x.eval(own)
+	if own.err != nil {
+		if s != nil && s.err == nil {
+			s.err = own.err
+		}
+		return false
+	}
+	return truthy(v)
+}
 
 // leaf is a predicate that some value at the path passes a test. With whole
 // set, arrays at the end of the path are asked about as they are.

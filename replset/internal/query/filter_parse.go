@@ -7,7 +7,7 @@ import (
 // knownQueryOperators are those that the server has and this package has not;
 // they are refused by name, not as unknown.
 var knownQueryOperators = map[string]bool{
-	"$expr": true, "$where": true, "$text": true, "$jsonSchema": true, "$sampleRate": true,
+	"$where": true, "$text": true, "$jsonSchema": true, "$sampleRate": true,
 	"$geoWithin": true, "$geoIntersects": true, "$near": true, "$nearSphere": true, "$within": true, "$geoNear": true,
 }
 
@@ -16,8 +16,8 @@ func notSupported(what string) error {
 }
 
 // parseFilter reads a filter document: fields and the operators that stand
-// beside them.
-func parseFilter(f []byte) (matcher, error) {
+// beside them. Top is false for one of a document within the document.
+func parseFilter(f []byte, top bool) (matcher, error) {
 	var all and
 	e := elementsOf(f)
 	for {
@@ -29,7 +29,7 @@ func parseFilter(f []byte) (matcher, error) {
 		var m matcher
 		var err error
 		if isDollar(key) && name != "$ref" && name != "$id" && name != "$db" {
-			m, err = parseTopLevel(name, v)
+			m, err = parseTopLevel(name, v, top)
 		} else {
 			m, err = parseField(name, v)
 		}
@@ -60,10 +60,10 @@ func isPathless(name string) bool {
 	return false
 }
 
-func parseTopLevel(name string, v bson.RawValue) (matcher, error) {
+func parseTopLevel(name string, v bson.RawValue, top bool) (matcher, error) {
 	switch name {
 	case "$and", "$or", "$nor":
-		list, err := parseClauses(name, v)
+		list, err := parseClauses(name, v, top)
 		if err != nil {
 			return nil, err
 		}
@@ -76,6 +76,12 @@ func parseTopLevel(name string, v bson.RawValue) (matcher, error) {
 		return nor(list), nil
 	case "$comment":
 		return nil, nil
+	case "$expr":
+		if !top {
+			return nil, refuse(badValue, "$expr can only be applied to the top-level document")
+		}
+		x, err := parseExpression(v)
+		return &holds{x}, err
 	case "$alwaysTrue", "$alwaysFalse":
 		if n, ok := wholeNumber(v); !ok || n != 1 {
 			return nil, refuse(failedToParse, "%s must be an integer value of 1", name)
@@ -88,7 +94,7 @@ func parseTopLevel(name string, v bson.RawValue) (matcher, error) {
 	return nil, refuse(badValue, "unknown top level operator: %s. If you have a field name that starts with a '$' symbol, consider using $getField or $setField.", name)
 }
 
-func parseClauses(name string, v bson.RawValue) ([]matcher, error) {
+func parseClauses(name string, v bson.RawValue, top bool) ([]matcher, error) {
 	if !isArray(v) {
 		return nil, refuse(badValue, "%s must be an array", name)
 	}
@@ -97,7 +103,7 @@ func parseClauses(name string, v bson.RawValue) ([]matcher, error) {
 		if !isObject(item) {
 			return nil, refuse(badValue, "$or/$and/$nor entries need to be full objects")
 		}
-		m, err := parseFilter(item.Value)
+		m, err := parseFilter(item.Value, top)
 		if err != nil {
 			return nil, err
 		}
@@ -295,7 +301,7 @@ func parseElemMatch(name string, v bson.RawValue) (predicate, error) {
 			return &leaf{t: &matchesValue{p}, whole: true}, err
 		}
 	}
-	m, err := parseFilter(v.Value)
+	m, err := parseFilter(v.Value, false)
 	return &leaf{t: &matchesItem{m}, whole: true}, err
 }
 

@@ -22,7 +22,7 @@ func positionIn(m matcher, doc []byte, at *int) {
 		}
 	case or:
 		for _, c := range m {
-			if c.match(doc) {
+			if c.match(doc, nil) {
 				positionIn(c, doc, at)
 				return
 			}

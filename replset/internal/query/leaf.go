@@ -171,7 +171,7 @@ type matchesItem struct{ m matcher }
 func (t *matchesItem) of(v bson.RawValue) bool { return anyOf(v, t.holds) }
 
 func (t *matchesItem) holds(item bson.RawValue) bool {
-	return (isObject(item) || isArray(item)) && t.m.match(item.Value)
+	return (isObject(item) || isArray(item)) && t.m.match(item.Value, nil)
 }
 
 // matchesValue is $elemMatch on values: an item for which all conditions hold.

@@ -26,30 +26,37 @@ func CompilePipeline(stages []bson.Raw) (*Pipeline, error) {
 	p := &Pipeline{}
 	for i, doc := range stages {
 		doc = bytes.Clone(doc)
-		if err := checkNesting(doc); err != nil {
-			return nil, err
-		}
-		e := elementsOf(doc)
-		key, spec, ok := e.next()
-		if !ok || len(e.rest) > 0 {
-			return nil, refuse(40323, "A pipeline stage specification object must contain exactly one field.")
-		}
-		compile, ok := stageCompilers[string(key)]
-		if !ok {
-			return nil, UnsupportedStage(string(key))
-		}
-		s, err := compile(spec)
+		name, s, err := compileStage(doc)
 		if err != nil {
 			return nil, err
 		}
-		if i == 0 && string(key) == "$match" {
-			if p.filter, err = CompileFilter(spec.Value); err != nil {
+		if i == 0 && name == "$match" {
+			if p.filter, err = CompileFilter(lookup(doc, name).Value); err != nil {
 				return nil, err
 			}
 		}
 		p.stages = append(p.stages, s)
 	}
 	return p, nil
+}
+
+// compileStage reads one stage, which it keeps.
+func compileStage(doc []byte) (name string, s stage, err error) {
+	if err := checkNesting(doc); err != nil {
+		return "", nil, err
+	}
+	e := elementsOf(doc)
+	key, spec, ok := e.next()
+	if !ok || len(e.rest) > 0 {
+		return "", nil, refuse(40323, "A pipeline stage specification object must contain exactly one field.")
+	}
+	name = string(key)
+	compile, ok := stageCompilers[name]
+	if !ok {
+		return "", nil, UnsupportedStage(name)
+	}
+	s, err = compile(spec)
+	return name, s, err
 }
 
 // UnsupportedStage refuses stages unknown to this package as the server refuses
@@ -129,15 +136,17 @@ func onceAll(in source, make func(in source) ([]bson.Raw, error)) source {
 	}
 }
 
-// mapped is a stage that turns each document into another one.
-func mapped(f func(bson.Raw) bson.Raw) stage {
+// mapped is a stage that turns each document, the scope's root, into another one.
+func mapped(f func(*scope) bson.Raw) stage {
 	return func(in source) source {
 		return func() (bson.Raw, bool, error) {
 			doc, ok, err := in()
 			if !ok || err != nil {
 				return nil, false, err
 			}
-			return f(doc), true, nil
+			s := &scope{root: doc}
+			doc = f(s)
+			return doc, s.err == nil, s.failure()
 		}
 	}
 }

@@ -34,8 +34,27 @@ type foundItem struct {
 	holds func(item bson.RawValue) bool
 }
 
-// Apply returns the projection of doc. The result may be doc itself.
-func (p *Projection) Apply(doc bson.Raw) bson.Raw {
+// Apply returns the projection of doc. The result may be doc itself. It fails where a
+// computed field does.
+func (p *Projection) Apply(doc bson.Raw) (bson.Raw, error) {
+	if p.added == nil {
+		return p.fields(doc), nil
+	}
+	s := &scope{root: doc}
+	doc = p.apply(s)
+	return doc, s.failure()
+}
+
+func (p *Projection) apply(s *scope) bson.Raw {
+	out := p.fields(s.root)
+	if p.added != nil {
+		out = p.added.applyTo(out, s)
+	}
+	return out
+}
+
+// fields is the projection but for the computed fields.
+func (p *Projection) fields(doc bson.Raw) bson.Raw {
 	if len(p.root.kids) == 0 && !p.inclusion {
 		return doc
 	}
@@ -50,11 +69,7 @@ func (p *Projection) Apply(doc bson.Raw) bson.Raw {
 			dst = f.appendFound(dst, lookup(doc, f.name))
 		}
 	}
-	out := closeDocument(dst, start)
-	if p.added != nil {
-		out = p.added.applyTo(out, doc)
-	}
-	return out
+	return closeDocument(dst, start)
 }
 
 func (n *projected) kid(name []byte) *projected {

@@ -9,7 +9,7 @@ import (
 )
 
 // CompileProjection reads the projection of a find. It keeps no reference to p.
-// Computed fields, $meta and the positional a.$ are refused.
+// $meta and the positional a.$ are refused.
 func CompileProjection(p bson.Raw) (*Projection, error) {
 	p = bytes.Clone(p)
 	if err := checkNesting(p); err != nil {
@@ -136,7 +136,7 @@ func (pp *projectionParser) document(dotted, name string, v bson.RawValue, paren
 		case op == "$meta":
 			return notSupported("$meta")
 		case isExpressionName(op):
-			return notSupported("the computed projection " + op)
+			return pp.computed(dotted, name, v, parent)
 		default:
 			return refuse(31325, "Unknown expression %s", op)
 		}
@@ -225,9 +225,6 @@ func (pp *projectionParser) elemMatch(dotted, name string, v, operand bson.RawVa
 
 // computed is a field whose value an expression gives.
 func (pp *projectionParser) computed(dotted, name string, v bson.RawValue, parent *projected) error {
-	if !pp.stage {
-		return notSupported("the computed projection {" + elementText(dotted, v) + "}")
-	}
 	x, err := parseExpression(v)
 	if err != nil {
 		return err

@@ -29,7 +29,9 @@ const (
 	emptyFieldName            = 56
 	immutableField            = 66
 	invalidOptions            = 72
+	exceededMemoryLimit       = 146
 	invalidPipelineOperator   = 168
+	queryFeatureNotAllowed    = 224
 	notImplemented            = 238
 	bsonObjectTooLarge        = 10334
 	updatedDocumentTooLarge   = 17419
@@ -54,7 +56,9 @@ var codeNames = map[int32]string{
 	emptyFieldName:          "EmptyFieldName",
 	immutableField:          "ImmutableField",
 	invalidOptions:          "InvalidOptions",
+	exceededMemoryLimit:     "ExceededMemoryLimit",
 	invalidPipelineOperator: "InvalidPipelineOperator",
+	queryFeatureNotAllowed:  "QueryFeatureNotAllowed",
 	notImplemented:          "NotImplemented",
 	bsonObjectTooLarge:      "BSONObjectTooLarge",
 }

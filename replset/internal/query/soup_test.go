@@ -19,6 +19,9 @@ var soupWords = []string{
 	"$setOnInsert", "$bit", "$each", "$slice", "$sort", "$position", "$natural",
 	"$match", "$skip", "$limit", "$project", "$count", "$group", "$unwind", "$addFields", "$sample", "$sum", "$avg", "$first", "$last",
 	"$literal", "path", "size", "includeArrayIndex", "and", "x",
+	"$add", "$subtract", "$multiply", "$divide", "$abs", "$floor", "$cond", "$ifNull", "$switch", "$concat", "$toLower", "$substrCP", "$split", "$arrayElemAt", "$concatArrays", "$range",
+	"$filter", "$map", "$reduce", "$let", "$mergeObjects", "$objectToArray", "$arrayToObject", "$setUnion", "$setDifference", "$indexOfArray", "$reverseArray", "$replaceWith", "$sortByCount",
+	"input", "cond", "in", "vars", "initialValue", "branches", "case", "then", "default", "if", "else", "newRoot", "$$this", "$$ROOT", "$$NOW",
 }
 
 func (s soup) value(depth int) bson.RawValue {
@@ -72,6 +75,17 @@ func TestWellFormedNonsenseIsReadOrRefused(t *testing.T) {
 			f.position(d)
 		}
 		u, err := CompileUpdate(documentValue(spec), UpdateOptions{ArrayFilters: []bson.Raw{doc(`{e: {$gt: 0}}`)}[:s.r.IntN(2)]})
+		if steps, err := CompileUpdate(arrayValue([]bson.RawValue{documentValue(s.stage(spec))}), UpdateOptions{}); count("steps", err) {
+			if after, _, err := steps.Apply(d); count("stepped", err) && after.Validate() != nil {
+				t.Errorf("%v of %v is malformed", spec, d)
+			}
+		}
+		if x, err := parseExpression(documentValue(spec)); count("expression", err) {
+			at := &scope{root: d}
+			if v := x.eval(at); count("evaluated", at.failure()) && !missing(v) && documentOfOne(v).Validate() != nil {
+				t.Errorf("%v of %v is malformed", spec, d)
+			}
+		}
 		if count("update", err) {
 			if after, _, err := u.ApplyMatched(d, f); count("update", err) && after.Validate() != nil {
 				t.Errorf("%v of %v is malformed", spec, d)
@@ -81,8 +95,10 @@ func TestWellFormedNonsenseIsReadOrRefused(t *testing.T) {
 			}
 		}
 		p, err := CompileProjection(spec)
-		if count("projection", err) && p.Apply(d).Validate() != nil {
-			t.Errorf("%v of %v is malformed", spec, d)
+		if count("projection", err) {
+			if shown, err := p.Apply(d); count("projected", err) && shown.Validate() != nil {
+				t.Errorf("%v of %v is malformed", spec, d)
+			}
 		}
 		order, err := CompileSort(spec)
 		if count("sort", err) {
@@ -100,15 +116,21 @@ func TestWellFormedNonsenseIsReadOrRefused(t *testing.T) {
 			}
 		}
 	}
-	for _, what := range []string{"filter", "update", "upsert", "projection", "sort", "pipeline", "run"} {
+	for _, what := range []string{"filter", "update", "upsert", "projection", "sort", "pipeline", "run", "steps", "stepped", "expression", "evaluated"} {
 		if compiled[what] < 100 {
 			t.Errorf("only %d of kind %s went through: the nonsense is too wild", compiled[what], what)
 		}
 	}
 }
 
+// documentOfOne is a document of one value.
+func documentOfOne(v bson.RawValue) bson.Raw {
+	dst, start := openDocument(nil)
+	return closeDocument(appendElement(dst, "v", v), start)
+}
+
 func (s soup) stage(spec bson.Raw) bson.Raw {
-	names := []string{"$match", "$sort", "$project", "$addFields", "$group", "$unwind", "$sample"}
+	names := []string{"$match", "$sort", "$project", "$addFields", "$group", "$unwind", "$sample", "$replaceWith", "$sortByCount"}
 	dst, start := openDocument(nil)
 	dst = appendElement(dst, names[s.r.IntN(len(names))], documentValue(spec))
 	return closeDocument(dst, start)

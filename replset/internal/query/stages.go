@@ -20,6 +20,10 @@ var stageCompilers = map[string]func(spec bson.RawValue) (stage, error){
 	"$group":     compileGroup,
 	"$unwind":    compileUnwind,
 	"$sample":    compileSample,
+
+	"$replaceRoot": compileReplaceRoot,
+	"$replaceWith": compileReplaceWith,
+	"$sortByCount": compileSortByCount,
 }
 
 func compileMatch(spec bson.RawValue) (stage, error) {
@@ -37,7 +41,10 @@ func compileMatch(spec bson.RawValue) (stage, error) {
 				if !ok || err != nil {
 					return nil, false, err
 				}
-				if f.Match(doc) {
+				if ok, err = f.TryMatch(doc); err != nil {
+					return nil, false, err
+				}
+				if ok {
 					return doc, true, nil
 				}
 			}
@@ -119,7 +126,7 @@ func compileProject(spec bson.RawValue) (stage, error) {
 	if err != nil {
 		return nil, causedBy("Invalid $project", err)
 	}
-	return mapped(p.Apply), nil
+	return mapped(p.apply), nil
 }
 
 // causedBy puts a context in front of an error's message.
@@ -152,7 +159,7 @@ func compileUnset(spec bson.RawValue) (stage, error) {
 			return nil, causedBy("Invalid $unset", err)
 		}
 	}
-	return mapped(p.Apply), nil
+	return mapped(p.apply), nil
 }
 
 func compileAddFields(name string, spec bson.RawValue) (stage, error) {
@@ -173,7 +180,7 @@ func compileAddFields(name string, spec bson.RawValue) (stage, error) {
 	if len(a.kids) == 0 {
 		return nil, refuse(40177, "Invalid %s :: caused by :: specification must have at least one field", name)
 	}
-	return mapped(func(doc bson.Raw) bson.Raw { return a.applyTo(doc, doc) }), nil
+	return mapped(func(s *scope) bson.Raw { return a.applyTo(s.root, s) }), nil
 }
 
 // addField reads one field of $addFields: an expression, or a document of fields

@@ -127,7 +127,7 @@ func (u *unwind) with(doc []byte, v bson.RawValue) bson.Raw {
 	a := &addition{}
 	// One path cannot collide with itself.
 	_ = a.add(strings.Join(u.path, "."), &literal{v})
-	return a.applyTo(doc, doc)
+	return a.applyTo(doc, nil) // a literal needs no scope
 }
 
 func (u *unwind) without(doc []byte) bson.Raw { return u.with(doc, bson.RawValue{}) }
@@ -139,5 +139,5 @@ func (u *unwind) numbered(doc bson.Raw, n bson.RawValue) bson.Raw {
 	}
 	a := &addition{}
 	_ = a.add(u.index, &literal{n})
-	return a.applyTo(doc, doc)
+	return a.applyTo(doc, nil) // a literal needs no scope
 }

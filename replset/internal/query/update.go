@@ -21,11 +21,12 @@ type UpdateOptions struct {
 	Now func() time.Time
 }
 
-// Update is a compiled update: a replacement document, or operators. It is
+// Update is a compiled update: a replacement document, operators, or a pipeline. It is
 // immutable and may be used from any goroutine.
 type Update struct {
-	replacement bson.Raw    // nil for operators
-	root        *updateNode // nil for a replacement
+	replacement bson.Raw    // nil for the others
+	root        *updateNode // of operators
+	steps       []stage     // of a pipeline; not nil
 	renames     []rename
 	positional  bool // some path holds the positional operator $
 	deep        bool // may nest deeper than allowed; the result is checked
@@ -34,12 +35,13 @@ type Update struct {
 
 // CompileUpdate reads the update of an update statement. It keeps no reference
 // to u. A document whose first name starts with a dollar sign holds operators,
-// any other is a replacement; a pipeline (array) is refused.
+// any other is a replacement; an array is a pipeline.
 func CompileUpdate(u bson.RawValue, opts UpdateOptions) (*Update, error) {
 	switch u.Type {
 	case bson.TypeEmbeddedDocument:
 	case bson.TypeArray:
-		return nil, notSupported("an update by aggregation pipeline")
+		up := &Update{}
+		return up, up.compileSteps(u.Value, opts)
 	default:
 		return nil, refuse(failedToParse, "Update argument must be either an object or an array")
 	}
@@ -116,9 +118,12 @@ func (u *Update) Apply(doc bson.Raw) (newDoc bson.Raw, changed bool, err error) 
 // ApplyMatched is Apply for a document that f has matched, which tells the
 // positional operator $ which item it stands for.
 func (u *Update) ApplyMatched(doc bson.Raw, f *Filter) (newDoc bson.Raw, changed bool, err error) {
-	if u.replacement != nil {
-		newDoc, err = u.replace(doc)
-	} else {
+	switch {
+	case u.replacement != nil:
+		newDoc, err = replaced(doc, u.replacement)
+	case u.steps != nil:
+		newDoc, err = u.step(doc)
+	default:
 		st := applyState{update: u, doc: doc, matched: -1}
 		if u.positional && f != nil {
 			st.matched = f.position(doc)
@@ -137,18 +142,18 @@ func (u *Update) ApplyMatched(doc bson.Raw, f *Filter) (newDoc bson.Raw, changed
 	return newDoc, true, nil
 }
 
-// replace is the replacement with the _id of doc.
-func (u *Update) replace(doc bson.Raw) (bson.Raw, error) {
-	id, own := lookup(doc, "_id"), lookup(u.replacement, "_id")
+// replaced is a replacement with the _id of doc.
+func replaced(doc, replacement bson.Raw) (bson.Raw, error) {
+	id, own := lookup(doc, "_id"), lookup(replacement, "_id")
 	switch {
 	case missing(id):
-		return u.replacement, nil
+		return replacement, nil
 	case missing(own):
-		return prependID(u.replacement, id), nil
+		return prependID(replacement, id), nil
 	case Compare(id, own) != 0:
 		return nil, refuse(immutableField, "After applying the update, the (immutable) field '_id' was found to have been altered to %s", elementText("_id", own))
 	}
-	return u.replacement, nil
+	return replacement, nil
 }
 
 // applyState is one application of an update to one document.

@@ -277,8 +277,8 @@ func parsePull(v bson.RawValue) (modifier, error) {
 			}
 			return pullWhere(p), nil
 		}
-		m, err := parseFilter(v.Value)
-		return &pull{drop: func(item bson.RawValue) bool { return isObject(item) && m.match(item.Value) }}, err
+		m, err := parseFilter(v.Value, false)
+		return &pull{drop: func(item bson.RawValue) bool { return isObject(item) && m.match(item.Value, nil) }}, err
 	case v.Type == bson.TypeRegex:
 		p, err := parseRegexValue(v)
 		return pullWhere(p), err

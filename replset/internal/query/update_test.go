@@ -126,7 +126,10 @@ func TestWhatAnUpdateCannotSayIsRefusedWithTheServersCode(t *testing.T) {
 		code   int32
 		part   string
 	}{
-		{`[{$set: {a: 1}}]`, 238, "pipeline"},
+		{`[{$match: {a: 1}}]`, 72, "$match is not allowed to be used within an update"},
+		{`[{$frob: 1}]`, 40324, "Unrecognized pipeline stage name"},
+		{`[1]`, 14, "must be an object"},
+		{`[{$set: {a: {$tan: 1}}}]`, 168, "$tan"},
 		{`5`, 9, "either an object or an array"},
 		{`{$foo: {a: 1}}`, 9, "Unknown modifier: $foo. Expected a valid update modifier"},
 		{`{$set: 1}`, 9, "Modifiers operate on fields but we found type int instead."},

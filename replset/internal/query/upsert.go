@@ -16,13 +16,19 @@ func (u *Update) Upsert(filter bson.Raw) (doc bson.Raw, err error) {
 	if err != nil {
 		return nil, err
 	}
+	if f.expr {
+		return nil, refuse(queryFeatureNotAllowed, "$expr is not allowed in the query predicate for an upsert")
+	}
 	pinned, err := pinnedFields(f.root, nil)
 	if err != nil {
 		return nil, err
 	}
-	if u.replacement != nil {
+	switch {
+	case u.replacement != nil:
 		doc, err = u.upsertReplacement(pinned)
-	} else {
+	case u.steps != nil:
+		doc, err = u.upsertSteps(pinned)
+	default:
 		doc, err = u.upsertOperators(pinned)
 	}
 	if err != nil {
@@ -128,14 +134,22 @@ func (u *Update) upsertReplacement(pinned []pin) (bson.Raw, error) {
 	return doc, nil
 }
 
-func (u *Update) upsertOperators(pinned []pin) (bson.Raw, error) {
+// pinnedDocument is the document of what a filter pins.
+func pinnedDocument(pinned []pin) (base []byte, err error) {
 	slices.SortStableFunc(pinned, func(a, b pin) int { return strings.Compare(a.dotted, b.dotted) })
-	base := []byte{5, 0, 0, 0, 0}
+	base = []byte{5, 0, 0, 0, 0}
 	for _, p := range pinned {
-		var err error
 		if base, err = setPath(base, p.dotted, p.v); err != nil {
 			return nil, err
 		}
+	}
+	return base, nil
+}
+
+func (u *Update) upsertOperators(pinned []pin) (bson.Raw, error) {
+	base, err := pinnedDocument(pinned)
+	if err != nil {
+		return nil, err
 	}
 	st := applyState{update: u, doc: base, insert: true, matched: -1}
 	doc, err := st.run()

@@ -42,6 +42,7 @@ const (
 	codePrimarySteppedDown         int32 = 189
 	codeInvalidUUID                int32 = 207
 	codeClusterTimeTooFarAhead     int32 = 209
+	codeQueryFeatureNotAllowed     int32 = 224
 	codeTransactionTooOld          int32 = 225
 	codeNotImplemented             int32 = 238
 	codeMechanismUnavailable       int32 = 334

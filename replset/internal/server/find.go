@@ -136,7 +136,7 @@ func runFind(c *conn, r *request) error {
 		if err != nil {
 			return err
 		}
-		res.project = func(doc bson.Raw) (bson.Raw, error) { return projection.Apply(doc), nil }
+		res.project = func(doc bson.Raw) (bson.Raw, error) { return projection.Apply(doc) }
 	}
 	there := false
 	err = c.s.node.View(r.readLevel, func(s repl.Snapshot) error {

@@ -85,6 +85,9 @@ func (m modifyRequest) compile() (*modifier, error) {
 	if x.match, err = compileFilter(m.filter); err != nil {
 		return nil, err
 	}
+	if err := noExprInUpsert(x.match, m.upsert); err != nil {
+		return nil, err
+	}
 	if len(m.sort) > 5 {
 		if x.order, err = query.CompileSort(m.sort); err != nil {
 			return nil, err
@@ -167,12 +170,14 @@ func (x *modifier) run(b *batch, w repl.Writer) (result bson.Raw, changed bool, 
 	switch {
 	case x.remove:
 		if len(docs) == 0 {
-			return x.result(0, nil, nil, nil), false, nil
+			result, err := x.result(0, nil, nil, nil)
+			return result, false, err
 		}
 		if err := w.Delete(db, x.coll, docID(docs[0])); err != nil {
 			return nil, false, err
 		}
-		return x.result(1, nil, nil, docs[0]), true, nil
+		result, err := x.result(1, nil, nil, docs[0])
+		return result, true, err
 	case len(docs) > 0:
 		existing := true
 		next, changed, err := x.change.ApplyMatched(docs[0], x.match)
@@ -185,11 +190,13 @@ func (x *modifier) run(b *batch, w repl.Writer) (result bson.Raw, changed bool, 
 		if !x.after {
 			next = docs[0]
 		}
-		return x.result(1, &existing, nil, next), changed, nil
+		result, err := x.result(1, &existing, nil, next)
+		return result, changed, err
 	}
 	existing := false
 	if !x.upsert {
-		return x.result(0, &existing, nil, nil), false, nil
+		result, err := x.result(0, &existing, nil, nil)
+		return result, false, err
 	}
 	id, doc, err := upsertDocument(w, db, x.coll, x.change, x.filter)
 	if err != nil {
@@ -198,10 +205,17 @@ func (x *modifier) run(b *batch, w repl.Writer) (result bson.Raw, changed bool, 
 	if !x.after {
 		doc = nil
 	}
-	return x.result(1, &existing, &id, doc), true, nil
+	result, err = x.result(1, &existing, &id, doc)
+	return result, true, err
 }
 
-func (x *modifier) result(n int32, existing *bool, upserted *bson.RawValue, doc bson.Raw) bson.Raw {
+func (x *modifier) result(n int32, existing *bool, upserted *bson.RawValue, doc bson.Raw) (bson.Raw, error) {
+	if doc != nil && x.project != nil {
+		var err error
+		if doc, err = x.project.Apply(doc); err != nil {
+			return nil, duringModify(err)
+		}
+	}
 	var w builder
 	at := w.open()
 	last := w.doc("lastErrorObject")
@@ -216,13 +230,10 @@ func (x *modifier) result(n int32, existing *bool, upserted *bson.RawValue, doc 
 	if doc == nil {
 		w.null("value")
 	} else {
-		if x.project != nil {
-			doc = x.project.Apply(doc)
-		}
 		w.raw("value", doc)
 	}
 	w.close(at)
-	return w.b
+	return w.b, nil
 }
 
 // duringModify says, as the server does, where an update's error came up.

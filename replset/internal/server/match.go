@@ -26,8 +26,11 @@ func eachMatch(ctx context.Context, coll repl.Collection, f *query.Filter, yield
 		if ids, ok := f.IDs(); ok {
 			for _, id := range ids {
 				doc, ok := coll.ByID(id)
-				if ok && f.Match(doc) && !yield(doc) {
-					break
+				if !ok {
+					continue
+				}
+				if ok, err := f.TryMatch(doc); err != nil || ok && !yield(doc) {
+					return err
 				}
 			}
 			return nil
@@ -41,7 +44,13 @@ func eachMatch(ctx context.Context, coll repl.Collection, f *query.Filter, yield
 				return false
 			}
 		}
-		return f != nil && !f.Match(doc) || yield(doc)
+		if f != nil {
+			ok := false
+			if ok, err = f.TryMatch(doc); err != nil || !ok {
+				return err == nil
+			}
+		}
+		return yield(doc)
 	})
 	return err
 }
@@ -87,7 +96,11 @@ func filterDocs(docs []bson.Raw, filter bson.Raw) ([]bson.Raw, error) {
 	}
 	var kept []bson.Raw
 	for _, doc := range docs {
-		if f.Match(doc) {
+		ok, err := f.TryMatch(doc)
+		if err != nil {
+			return nil, err
+		}
+		if ok {
 			kept = append(kept, doc)
 		}
 	}

@@ -130,6 +130,9 @@ func (st *updateStatement) compile() (*updater, error) {
 	if x.match, err = compileFilter(st.filter); err != nil {
 		return nil, err
 	}
+	if err := noExprInUpsert(x.match, st.upsert); err != nil {
+		return nil, err
+	}
 	if len(st.sort) > 5 {
 		if x.order, err = query.CompileSort(st.sort); err != nil {
 			return nil, err
@@ -138,7 +141,14 @@ func (st *updateStatement) compile() (*updater, error) {
 			x.order, x.backwards = nil, direction < 0
 		}
 	}
-	if st.update.Type != bson.TypeArray {
+	if st.update.Type == bson.TypeArray {
+		switch {
+		case st.constants != nil:
+			return nil, refuse(codeNotImplemented, "constants for an update by pipeline are not supported")
+		case st.supplied:
+			return nil, refuse(codeNotImplemented, "upsertSupplied is not supported")
+		}
+	} else {
 		switch {
 		case st.constants != nil:
 			return nil, refuse(51198, "Constant values may only be specified for pipeline updates")
@@ -228,6 +238,14 @@ func (b *batch) applyUpdate(w repl.Writer, ns namespace, x *updater) (o outcome,
 		return o, err
 	}
 	return outcome{n: 1, upserted: &id}, nil
+}
+
+// noExprInUpsert refuses $expr where a filter may have to make a document.
+func noExprInUpsert(f *query.Filter, upsert bool) error {
+	if upsert && f != nil && f.UsesExpr() {
+		return refuse(codeQueryFeatureNotAllowed, "$expr is not allowed in the query predicate for an upsert")
+	}
+	return nil
 }
 
 // upsertDocument inserts what an upsert makes of its filter.
