@@ -12,10 +12,58 @@
 //	defer set.Stop()
 //	client, err := mongo.Connect(options.Client().ApplyURI(set.URI()))
 //
-// Faults are methods: a [Member] can be killed, restarted, frozen, slowed or made
-// to lag, a [Set] partitioned, and its addresses made to reach the wrong member.
+// # Faults
+//
+// Faults are methods.
+//
+//	of a member's process   Kill, Restart, RestartStandalone, Resync, Freeze, SetMaintenance, Lag
+//	of its network          SetLink: a black hole, mute, or deaf, without an end or a reset
+//	of single commands      Cut before, after or within; Delay, Slow; Overload; RefuseConnections
+//	of the set              Partition, StepDown, Add, Remove, Return, Configure, Hide, Delay
+//	of its addresses        SwapAddresses, Alternate, Impersonate
+//
+// Faults of commands are for some of them, for one application, for a share, or a
+// number of times: see [Target]. The command configureFailPoint is there as well, with
+// failCommand.
 //
 // Replication goes through this process, not through sockets: what a fault does to
 // a client's connections, and what Partition does between members, are separate
 // things. Nothing is written to a file.
+//
+// # What it does, and what it refuses
+//
+//	                 as a server                             refused, or different
+//	protocol         OP_MSG, OP_QUERY for hello, TLS,        compression is not offered
+//	                 streaming hello
+//	logins           SCRAM-SHA-1 and -256, X.509             roles: who is in may do everything
+//	members          hidden, delayed, arbiters, passive,     more than 7; chained replication; a member too
+//	                 without a vote, with tags               far behind copies the data, and is not stuck
+//	elections        terms, dry runs, priorities,            the times scale with Options.ElectionTimeout;
+//	                 takeovers, catching up, stepping down   catch-up takeovers
+//	replication      oplog in local, rollback, initial       rolled back documents are not kept in files
+//	                 sync, majority commit point
+//	config           one change at a time, newly added       replSetReconfig and setDefaultRWConcern:
+//	                 members without a vote                  changes are methods
+//	write concern    w, majority, wtimeout, the implicit     custom modes; j waits for nothing, since
+//	                 default of sets with arbiters           nothing is on a disk
+//	read concern     local, available, majority,             linearizable, snapshot
+//	                 afterClusterTime
+//	writes           insert, update, delete, findAndModify,  validators, capped collections
+//	                 bulkWrite, retryable ones; all update
+//	                 operators, pipelines, arrayFilters
+//	queries          all operators on values and arrays,     $where, $text, $jsonSchema, geospatial ones;
+//	                 $expr; projections, also computed       a.$ in a projection; collations
+//	aggregation      $match, $project, $set, $unset, $sort,  $lookup, $facet, $bucket, $out, $merge,
+//	                 $limit, $skip, $group, $unwind,         $graphLookup, $setWindowFields and the rest
+//	                 $count, $sample, $replaceRoot,
+//	                 $sortByCount, $collStats
+//	expressions      comparison, logic, arithmetic, arrays,  dates but $add and $subtract, conversions,
+//	                 sets, objects, strings, variables       regular expressions, trigonometry
+//	indexes          unique and sparse ones are enforced     none but _id makes a query faster
+//	transactions     retryable writes                        transactions of several documents
+//	change streams                                           all
+//
+// What is refused has the server's code for what it does not know, or NotImplemented
+// (238). Where the way a server behaves was taken from its source and not from its
+// manual, a comment beside the code says so.
 package replset

@@ -65,3 +65,56 @@ func ExampleSet_SwapAddresses() {
 	fmt.Println("who answers at member 1's address is member 2:", hello.Me == set.Member(2).Host())
 	// Output: who answers at member 1's address is member 2: true
 }
+
+// A reply that is lost leaves a client without knowledge of its write. The driver sends
+// it again, and the server does not do it twice.
+func ExampleMember_Cut() {
+	ctx := context.Background()
+	set, err := replset.Start(replset.Options{})
+	if err != nil {
+		log.Fatal(err)
+	}
+	defer set.Stop()
+	client, err := mongo.Connect(options.Client().ApplyURI(set.URI()).SetAppName("game"))
+	if err != nil {
+		log.Fatal(err)
+	}
+	defer client.Disconnect(ctx)
+	primary, err := set.AwaitPrimary(ctx)
+	if err != nil {
+		log.Fatal(err)
+	}
+	cut := primary.Cut(replset.Target{Commands: []string{"insert"}, AppName: "game", Times: 1}, replset.BeforeReply)
+	players := client.Database("game").Collection("players")
+	if _, err := players.InsertOne(ctx, bson.D{{Key: "name", Value: "ann"}}); err != nil {
+		log.Fatal(err)
+	}
+	n, err := players.CountDocuments(ctx, bson.D{})
+	if err != nil {
+		log.Fatal(err)
+	}
+	fmt.Println("cut", cut.Struck(), "time, and there is", n, "player")
+	// Output: cut 1 time, and there is 1 player
+}
+
+// A member in a black hole takes part in the set as before, but no client hears of
+// it.
+func ExampleMember_SetLink() {
+	set, err := replset.Start(replset.Options{})
+	if err != nil {
+		log.Fatal(err)
+	}
+	defer set.Stop()
+	ctx, cancel := context.WithTimeout(context.Background(), 50*time.Millisecond)
+	defer cancel()
+	if err := set.Member(1).SetLink(replset.LinkBlackHole); err != nil {
+		log.Fatal(err)
+	}
+	client, err := mongo.Connect(options.Client().ApplyURI("mongodb://" + set.Member(1).Host() + "/?directConnection=true"))
+	if err != nil {
+		log.Fatal(err)
+	}
+	defer client.Disconnect(context.Background())
+	fmt.Println("it answers:", client.Ping(ctx, nil) == nil)
+	// Output: it answers: false
+}
