@@ -24,26 +24,28 @@ type Kind string
 
 // The kinds of events.
 const (
-	KindHostDialing    Kind = "HostDialing"
-	KindHostLive       Kind = "HostLive"
-	KindHostStandby    Kind = "HostStandby"
-	KindHostLost       Kind = "HostLost"
-	KindWrongHost      Kind = "WrongHost"
-	KindDuplicateHost  Kind = "DuplicateHost"
-	KindHostEjected    Kind = "HostEjected"
-	KindHostRestored   Kind = "HostRestored"
-	KindHostRestarting Kind = "HostRestarting"
-	KindRoleChanged    Kind = "RoleChanged"
-	KindPrimaryChanged Kind = "PrimaryChanged"
-	KindReadsDegraded  Kind = "ReadsDegraded"
-	KindReadsRestored  Kind = "ReadsRestored"
-	KindWritesHeld     Kind = "WritesHeld"
-	KindWritesResumed  Kind = "WritesResumed"
-	KindOverloaded     Kind = "Overloaded"
-	KindAddressChanged Kind = "AddressChanged"
-	KindMemberAdded    Kind = "MemberAdded"
-	KindMemberRemoved  Kind = "MemberRemoved"
-	KindStopped        Kind = "Stopped"
+	KindHostDialing     Kind = "HostDialing"
+	KindHostLive        Kind = "HostLive"
+	KindHostStandby     Kind = "HostStandby"
+	KindHostLost        Kind = "HostLost"
+	KindWrongHost       Kind = "WrongHost"
+	KindDuplicateHost   Kind = "DuplicateHost"
+	KindHostEjected     Kind = "HostEjected"
+	KindHostRestored    Kind = "HostRestored"
+	KindHostRestarting  Kind = "HostRestarting"
+	KindRoleChanged     Kind = "RoleChanged"
+	KindPrimaryChanged  Kind = "PrimaryChanged"
+	KindReadsDegraded   Kind = "ReadsDegraded"
+	KindReadsRestored   Kind = "ReadsRestored"
+	KindWritesHeld      Kind = "WritesHeld"
+	KindWritesResumed   Kind = "WritesResumed"
+	KindWritesBlocked   Kind = "WritesBlocked"
+	KindWritesUnblocked Kind = "WritesUnblocked"
+	KindOverloaded      Kind = "Overloaded"
+	KindAddressChanged  Kind = "AddressChanged"
+	KindMemberAdded     Kind = "MemberAdded"
+	KindMemberRemoved   Kind = "MemberRemoved"
+	KindStopped         Kind = "Stopped"
 )
 
 // Header is what every event has. The app fills in Seq and Time as it publishes.
@@ -186,6 +188,23 @@ type WritesResumed struct {
 	After   time.Duration `json:"after"`
 }
 
+// WritesBlocked: writes of a lane wait behind one that has been on the wire for a second
+// or more.
+type WritesBlocked struct {
+	Header
+	Lane int `json:"lane"`
+	// For is how long it has been on the wire, Waiting how many wait behind it.
+	For     time.Duration `json:"for"`
+	Waiting int           `json:"waiting"`
+}
+
+// WritesUnblocked: that write, or batch of writes, is done.
+type WritesUnblocked struct {
+	Header
+	Lane  int           `json:"lane"`
+	After time.Duration `json:"after"`
+}
+
 // Overloaded: requests were refused because a limit is reached. At most one a
 // second for each limit and host.
 type Overloaded struct {
@@ -219,26 +238,28 @@ type MemberRemoved struct{ Header }
 type Stopped struct{ Header }
 
 // Kind returns the event's name.
-func (HostDialing) Kind() Kind    { return KindHostDialing }
-func (HostLive) Kind() Kind       { return KindHostLive }
-func (HostStandby) Kind() Kind    { return KindHostStandby }
-func (HostLost) Kind() Kind       { return KindHostLost }
-func (WrongHost) Kind() Kind      { return KindWrongHost }
-func (DuplicateHost) Kind() Kind  { return KindDuplicateHost }
-func (HostEjected) Kind() Kind    { return KindHostEjected }
-func (HostRestored) Kind() Kind   { return KindHostRestored }
-func (HostRestarting) Kind() Kind { return KindHostRestarting }
-func (RoleChanged) Kind() Kind    { return KindRoleChanged }
-func (PrimaryChanged) Kind() Kind { return KindPrimaryChanged }
-func (ReadsDegraded) Kind() Kind  { return KindReadsDegraded }
-func (ReadsRestored) Kind() Kind  { return KindReadsRestored }
-func (WritesHeld) Kind() Kind     { return KindWritesHeld }
-func (WritesResumed) Kind() Kind  { return KindWritesResumed }
-func (Overloaded) Kind() Kind     { return KindOverloaded }
-func (AddressChanged) Kind() Kind { return KindAddressChanged }
-func (MemberAdded) Kind() Kind    { return KindMemberAdded }
-func (MemberRemoved) Kind() Kind  { return KindMemberRemoved }
-func (Stopped) Kind() Kind        { return KindStopped }
+func (HostDialing) Kind() Kind     { return KindHostDialing }
+func (HostLive) Kind() Kind        { return KindHostLive }
+func (HostStandby) Kind() Kind     { return KindHostStandby }
+func (HostLost) Kind() Kind        { return KindHostLost }
+func (WrongHost) Kind() Kind       { return KindWrongHost }
+func (DuplicateHost) Kind() Kind   { return KindDuplicateHost }
+func (HostEjected) Kind() Kind     { return KindHostEjected }
+func (HostRestored) Kind() Kind    { return KindHostRestored }
+func (HostRestarting) Kind() Kind  { return KindHostRestarting }
+func (RoleChanged) Kind() Kind     { return KindRoleChanged }
+func (PrimaryChanged) Kind() Kind  { return KindPrimaryChanged }
+func (ReadsDegraded) Kind() Kind   { return KindReadsDegraded }
+func (ReadsRestored) Kind() Kind   { return KindReadsRestored }
+func (WritesHeld) Kind() Kind      { return KindWritesHeld }
+func (WritesResumed) Kind() Kind   { return KindWritesResumed }
+func (WritesBlocked) Kind() Kind   { return KindWritesBlocked }
+func (WritesUnblocked) Kind() Kind { return KindWritesUnblocked }
+func (Overloaded) Kind() Kind      { return KindOverloaded }
+func (AddressChanged) Kind() Kind  { return KindAddressChanged }
+func (MemberAdded) Kind() Kind     { return KindMemberAdded }
+func (MemberRemoved) Kind() Kind   { return KindMemberRemoved }
+func (Stopped) Kind() Kind         { return KindStopped }
 
 func (e HostDialing) String() string { return e.Host + " is being dialled" }
 
@@ -304,6 +325,14 @@ func (e WritesResumed) String() string {
 	return fmt.Sprintf("writes resume after %v: %d held, %d sent, %d expired", e.After.Round(time.Millisecond), e.Held, e.Sent, e.Expired)
 }
 
+func (e WritesBlocked) String() string {
+	return fmt.Sprintf("%d writes of lane %d wait behind one that has been on the wire for %v", e.Waiting, e.Lane, e.For.Round(time.Millisecond))
+}
+
+func (e WritesUnblocked) String() string {
+	return fmt.Sprintf("lane %d goes on: what blocked it took %v", e.Lane, e.After.Round(time.Millisecond))
+}
+
 func (e Overloaded) String() string {
 	return fmt.Sprintf("overloaded: %s=%d reached, %d refused", e.Limit, e.Max, e.Refused)
 }
@@ -364,6 +393,12 @@ func (e WritesHeld) With(h Header) Event { e.Header = h; return e }
 
 // With returns the event with another header.
 func (e WritesResumed) With(h Header) Event { e.Header = h; return e }
+
+// With returns the event with another header.
+func (e WritesBlocked) With(h Header) Event { e.Header = h; return e }
+
+// With returns the event with another header.
+func (e WritesUnblocked) With(h Header) Event { e.Header = h; return e }
 
 // With returns the event with another header.
 func (e Overloaded) With(h Header) Event { e.Header = h; return e }

@@ -27,6 +27,10 @@ type batch struct {
 	waiting int
 	// verdicts has one for each item once the operation has come back.
 	verdicts []verdict
+	// watch tells that others wait behind it, and blocks that it was told; the lane's mutex
+	// guards both.
+	watch  *time.Timer
+	blocks bool
 	// foreign says that the server does not know the command.
 	foreign bool
 	// reached is how many of the items the server has executed before it refused one;

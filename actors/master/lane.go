@@ -167,6 +167,7 @@ func (l *lane) take(writes int) *batch {
 	most := l.m.limits(l.wire)
 	most.writes = writes
 	l.batch = take(l.queue, most)
+	l.watch(l.batch)
 	return l.batch
 }
 
@@ -286,6 +287,7 @@ func (l *lane) putBack(b *batch) {
 	var stopped []*item
 	l.mu.Lock()
 	l.batch = nil
+	l.unwatch(b)
 	for i := len(b.items) - 1; i >= 0; i-- {
 		it, v := b.items[i], b.verdicts[i]
 		progress = progress || v.reply != nil
