@@ -3,9 +3,6 @@ package replset
 import (
 	"context"
 	"errors"
-	"math/rand/v2"
-	"sync"
-	"sync/atomic"
 	"testing"
 	"time"
 
@@ -170,88 +167,5 @@ func TestTheHandlesOfOneSetDoNotTouchAnother(t *testing.T) {
 	}
 	if _, err := coll.InsertOne(soon(t), bson.D{{Key: "_id", Value: 1}}); err != nil {
 		t.Fatal(err)
-	}
-}
-
-// TestNumberedWritesSurviveKillsFreezesAndStepDowns has writers push numbers,
-// retried by hand until they are acknowledged, while primaries go.
-func TestNumberedWritesSurviveKillsFreezesAndStepDowns(t *testing.T) {
-	seed := rand.Uint64()
-	t.Logf("seed %d", seed)
-	r := rand.New(rand.NewPCG(seed, 0))
-	set := steady(t, Options{ElectionTimeout: 100 * time.Millisecond})
-	client := connect(t, set.URI(), func(o *options.ClientOptions) { o.SetTimeout(5 * time.Second) })
-	ctx, stop := context.WithCancel(soon(t))
-	defer stop()
-	const writers = 4
-	acked := make([][]int32, writers)
-	var progress [writers]atomic.Int32
-	var wg sync.WaitGroup
-	for w := range writers {
-		wg.Go(func() {
-			for i := int32(1); ctx.Err() == nil; i++ {
-				_, err := players(client).UpdateOne(ctx, bson.D{{Key: "_id", Value: w}}, bson.D{{Key: "$push", Value: bson.D{{Key: "seen", Value: i}}}}, options.UpdateOne().SetUpsert(true))
-				if err == nil {
-					acked[w] = append(acked[w], i)
-					progress[w].Add(1)
-				}
-			}
-		})
-	}
-	for round := range int32(8) {
-		eventually(t, "every writer has gone on", func() bool {
-			for w := range progress {
-				if progress[w].Load() < 10*round {
-					return false
-				}
-			}
-			return true
-		})
-		p, err := set.AwaitPrimary(soon(t))
-		if err != nil {
-			t.Fatal(err)
-		}
-		switch r.IntN(3) {
-		case 0:
-			p.Kill()
-			eventually(t, "another primary", func() bool { return set.Primary() != nil })
-			if err := p.Restart(); err != nil {
-				t.Fatal(err)
-			}
-		case 1:
-			p.Freeze()
-			eventually(t, "another primary", func() bool { q := set.Primary(); return q != nil && q != p })
-			p.Unfreeze()
-		case 2:
-			_ = set.StepDown(soon(t)) // another election may be under way
-		}
-		if err := set.AwaitSecondaries(soon(t)); err != nil {
-			t.Fatal(err)
-		}
-	}
-	stop()
-	wg.Wait()
-	if err := set.AwaitSecondaries(soon(t)); err != nil {
-		t.Fatal(err)
-	}
-	for w := range writers {
-		var doc struct{ Seen []int32 }
-		if err := players(client).FindOne(soon(t), bson.D{{Key: "_id", Value: w}}).Decode(&doc); err != nil {
-			t.Fatal(err)
-		}
-		found := map[int32]bool{}
-		last := int32(0)
-		for _, i := range doc.Seen {
-			if i <= last {
-				t.Errorf("writer %d: %d came after %d", w, i, last)
-			}
-			last, found[i] = i, true
-		}
-		for _, i := range acked[w] {
-			if !found[i] {
-				t.Errorf("writer %d: %d was acknowledged and is lost", w, i)
-			}
-		}
-		t.Logf("writer %d: %d acknowledged of %d", w, len(acked[w]), last)
 	}
 }
