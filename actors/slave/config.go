@@ -17,12 +17,12 @@ import (
 
 // The defaults of Config.
 const (
-	DefaultPointWorkers = 4
+	DefaultPointWorkers = 2
 	DefaultOtherWorkers = 16
 	DefaultHostQueue    = 4096
 	DefaultMaxCursors   = 1000
-	DefaultHungReads    = 3
-	DefaultHungAfter    = 400 * time.Millisecond
+	DefaultHungReads    = 2
+	DefaultHungAfter    = 250 * time.Millisecond
 )
 
 // Conn is a connection to one host, every socket of which is checked.

@@ -199,7 +199,7 @@ func TestAnEjectedHostIsProbedWithAReadThatHungAndRestored(t *testing.T) {
 			t.Errorf("%d probes in 10 s, want one in 0.5 to 1 s after the first, and the 0.4 s each waits", probes)
 		}
 		c.thaws()
-		w.pass(probeMax + DefaultHungAfter)
+		w.pass(probeMax + testHungAfter)
 		w.is(h, Live)
 		events := w.events()
 		restored, ok := events[0].(messages.HostRestored)
@@ -297,7 +297,7 @@ func TestAHeartbeatThatTheDriverCallsOffIsFollowedByAPing(t *testing.T) {
 		c.pings(hang)
 		c.obs.Lost(context.Canceled)
 		c.obs.Lost(context.Canceled)
-		w.pass(DefaultHungAfter)
+		w.pass(testHungAfter)
 		w.is(h, Ejected)
 		c.thaws()
 		w.pass(time.Second)

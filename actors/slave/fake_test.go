@@ -61,6 +61,13 @@ func inWorld(t *testing.T, f func(w *world)) {
 	})
 }
 
+// What the tests reckon with, whatever the defaults are.
+const (
+	testPointWorkers = 4
+	testHungReads    = 3
+	testHungAfter    = 400 * time.Millisecond
+)
+
 func newWorld(t testing.TB) *world {
 	t.Helper()
 	w := &world{t: t, hub: supervisor.NewHub(100_000), router: newFakeRouter(), claims: NewClaims()}
@@ -80,6 +87,7 @@ func newWorld(t testing.TB) *world {
 		}
 	})
 	w.cfg = Config{
+		PointWorkers: testPointWorkers, HungReads: testHungReads, HungAfter: testHungAfter,
 		Router: w.router, Claims: w.claims, Emit: func(e messages.Event) {
 			if w.bomb.CompareAndSwap(true, false) {
 				panic("bomb")

@@ -57,7 +57,7 @@ var states = map[State]struct {
 		func(w *world) *Host {
 			h, c, target := w.live("a:1")
 			c.hangs()
-			w.offered(target, DefaultHungReads, pointRead)
+			w.offered(target, testHungReads, pointRead)
 			w.pass(time.Second)
 			return h
 		},

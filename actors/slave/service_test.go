@@ -45,10 +45,10 @@ func TestReadsBeyondTheWorkersWaitInOrderAndEachSortHasItsOwn(t *testing.T) {
 	inWorld(t, func(w *world) {
 		h, c, target := w.live("a:1")
 		g := w.gate(c)
-		points := w.offered(target, DefaultPointWorkers+3, pointRead)
+		points := w.offered(target, testPointWorkers+3, pointRead)
 		heavies := w.offered(target, DefaultOtherWorkers+2, heavyRead)
-		if st := h.Stat(); st.Active != DefaultPointWorkers+DefaultOtherWorkers || st.Queued != 5 {
-			t.Errorf("%d on the wire and %d queued, want %d and 5", st.Active, st.Queued, DefaultPointWorkers+DefaultOtherWorkers)
+		if st := h.Stat(); st.Active != testPointWorkers+DefaultOtherWorkers || st.Queued != 5 {
+			t.Errorf("%d on the wire and %d queued, want %d and 5", st.Active, st.Queued, testPointWorkers+DefaultOtherWorkers)
 		}
 		g.pass(len(points) + len(heavies))
 		for _, r := range append(points, heavies...) {
@@ -88,7 +88,7 @@ func TestAFullQueueRefusesWithItsLimitAndTellsSo(t *testing.T) {
 		w.cfg.HostQueue = 2
 		_, c, target := w.live("a:1")
 		c.hangs()
-		w.offered(target, DefaultPointWorkers+2, pointRead)
+		w.offered(target, testPointWorkers+2, pointRead)
 		w.told()
 		for range 5 {
 			err := offer(target, ask(pointRead))
@@ -100,8 +100,8 @@ func TestAFullQueueRefusesWithItsLimitAndTellsSo(t *testing.T) {
 		if err := offer(target, ask(heavyRead)); err != nil {
 			t.Errorf("the other queue is full too: %v", err)
 		}
-		if n := target.Load().Pending(); n != DefaultPointWorkers+3 {
-			t.Errorf("%d pending, want %d", n, DefaultPointWorkers+3)
+		if n := target.Load().Pending(); n != testPointWorkers+3 {
+			t.Errorf("%d pending, want %d", n, testPointWorkers+3)
 		}
 		w.pass(time.Second)
 		var refused int64
@@ -123,7 +123,7 @@ func TestReadsThatWereGivenUpLeaveTheQueue(t *testing.T) {
 		w.cfg.HostQueue = 100
 		h, c, target := w.live("a:1")
 		c.runs(func(ctx context.Context, _ bson.Raw) (bson.Raw, error) { return nil, hang(ctx) })
-		w.offered(target, DefaultPointWorkers-1, pointRead)
+		w.offered(target, testPointWorkers-1, pointRead)
 		last := w.offered(target, 1, pointRead)[0]
 		queued := w.offered(target, 100, pointRead)
 		for _, r := range queued[:60] {
@@ -136,8 +136,8 @@ func TestReadsThatWereGivenUpLeaveTheQueue(t *testing.T) {
 		if err := offer(target, ask(pointRead)); !errors.Is(err, messages.ErrOverloaded) {
 			t.Errorf("one more: %v", err)
 		}
-		if n := target.Load().Pending(); n != DefaultPointWorkers+100 {
-			t.Errorf("%d pending, want %d", n, DefaultPointWorkers+100)
+		if n := target.Load().Pending(); n != testPointWorkers+100 {
+			t.Errorf("%d pending, want %d", n, testPointWorkers+100)
 		}
 		// Those that a worker comes to are never sent.
 		sent := len(c.commands())
@@ -214,7 +214,7 @@ func TestWhenAHostIsLostWhatWaitsWasNotSentAndWhatWasSentHasFailed(t *testing.T)
 	inWorld(t, func(w *world) {
 		_, c, target := w.live("a:1")
 		c.hangs()
-		reads := w.offered(target, DefaultPointWorkers+5, pointRead)
+		reads := w.offered(target, testPointWorkers+5, pointRead)
 		commands := w.offered(target, DefaultOtherWorkers+2, anyRead)
 		c.obs.Lost(errReset)
 		unserved, failed := 0, 0
@@ -228,7 +228,7 @@ func TestWhenAHostIsLostWhatWaitsWasNotSentAndWhatWasSentHasFailed(t *testing.T)
 				failed++
 			}
 		}
-		if unserved != 7 || failed != DefaultPointWorkers+DefaultOtherWorkers {
+		if unserved != 7 || failed != testPointWorkers+DefaultOtherWorkers {
 			t.Errorf("%d unserved and %d failed", unserved, failed)
 		}
 		if n := target.Load().Pending(); n != 0 {
