@@ -103,11 +103,10 @@ func (c *codec) single(doc bson.Raw, err error) *mongo.SingleResult {
 	if doc == nil {
 		doc = emptyDocument
 	}
-	var document any = doc
 	if c.registry == nil {
-		document = command.Verbatim(doc)
+		return mongo.NewSingleResultFromDocument(command.Verbatim(doc), err, c.whole)
 	}
-	return mongo.NewSingleResultFromDocument(document, err, c.whole)
+	return mongo.NewSingleResultFromDocument(doc, err, c.whole)
 }
 
 var emptyDocument = bson.Raw{5, 0, 0, 0, 0}
