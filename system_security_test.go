@@ -106,11 +106,15 @@ func TestARefusedLoginIsSaidAndTriedAgain(t *testing.T) {
 	if !errors.Is(rep.Err, messages.ErrNoLiveHost) || !strings.Contains(rep.Err.Error(), "uthentication") {
 		t.Errorf("a read got %v", rep.Err)
 	}
+	g.loginRefused(t)
 	w := g.insert("log", bson.D{{Key: "_id", Value: 1}})
 	w.Deadline = time.Now().Add(500 * time.Millisecond)
 	wrote := g.write(t, w)
-	if wrote.Outcome != messages.NotApplied {
+	var refused *messages.LoginError
+	if wrote.Outcome != messages.NotApplied || !errors.As(wrote.Err, &refused) || errors.Is(wrote.Err, messages.ErrNoPrimary) {
 		t.Errorf("a write is %v: %v", wrote.Outcome, wrote.Err)
+	} else if refused.User != "game" || refused.Code != 18 || refused.Host == "" {
+		t.Errorf("a write says %+v", refused)
 	}
 	for _, s := range []string{rep.Err.Error(), fmt.Sprintf("%+v", rep.Err), fmt.Sprint(wrote.Err), fmt.Sprintf("%+v", wrote.Err)} {
 		if strings.Contains(s, wrong) {

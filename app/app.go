@@ -239,7 +239,8 @@ func (a *App) connect(ctx context.Context, uri *mongoconn.URI) error {
 	}
 	set, err := mongoconn.OpenSet(mongoconn.SetConfig{
 		Base: &base, Expect: expect, ConnectTimeout: a.cfg.ConnectTimeout, Heartbeat: a.cfg.Heartbeat, Resolver: a.cfg.Resolver,
-		OnPrimary: func(member string, _ bson.ObjectID, _ uint32) { a.primaryIs(expect.AddressOf(member)) },
+		OnPrimary:      func(member string, _ bson.ObjectID, _ uint32) { a.primaryIs(expect.AddressOf(member)) },
+		OnLoginRefused: a.master.LoginRefused,
 		OnRefused: func(address string, err error) {
 			a.cfg.Logger.Warn().Str("host", address).Err(err).Msg("the master's client has refused a socket")
 		},

@@ -170,14 +170,16 @@ type ReadsRestored struct {
 	After time.Duration `json:"after"`
 }
 
-// WritesHeld: there is no primary; writes wait for one.
+// WritesHeld: there is no primary, or it refuses the login; writes wait.
 type WritesHeld struct {
 	Header
 	// Waiting is how many writes wait at this moment.
 	Waiting int `json:"waiting"`
+	// Reason is the refused login's text, "" while they wait for a primary.
+	Reason string `json:"reason,omitempty"`
 }
 
-// WritesResumed: there is a primary again.
+// WritesResumed: there is a primary again, and it lets us in.
 type WritesResumed struct {
 	Header
 	// Held is how many writes had to wait; Expired of them passed their
@@ -318,6 +320,9 @@ func (e ReadsRestored) String() string {
 }
 
 func (e WritesHeld) String() string {
+	if e.Reason != "" {
+		return fmt.Sprintf("writes are held, %d waiting: %s", e.Waiting, e.Reason)
+	}
 	return fmt.Sprintf("writes are held for a primary, %d waiting", e.Waiting)
 }
 

@@ -91,6 +91,7 @@ func (m *Master) Close() {
 		now, cancel := context.WithCancel(context.Background())
 		cancel()
 		m.Drain(now)
+		m.stopLogins()
 		m.admission.stop()
 		for _, l := range m.lanes {
 			l.close()

@@ -7,6 +7,7 @@ import (
 	"go.mongodb.org/mongo-driver/v2/mongo"
 
 	"github.com/evenkeel/evenkeel/internal/mongoconn"
+	"github.com/evenkeel/evenkeel/messages"
 )
 
 // The driver's error labels that matter here.
@@ -41,7 +42,7 @@ func judgeFailure(s shape, failure error) state {
 func passing(err error) bool {
 	var pool interface{ Retryable() bool }
 	return mongoconn.IsSelection(err) || mongo.IsTimeout(err) || mongo.IsNetworkError(err) ||
-		errors.Is(err, context.Canceled) || errors.Is(err, errNoFence) ||
+		errors.Is(err, context.Canceled) || errors.Is(err, errNoFence) || errors.Is(err, messages.ErrLoginRefused) ||
 		errors.As(err, &pool) && pool.Retryable()
 }
 

@@ -86,6 +86,7 @@ type fakeWire struct {
 	serve func(ctx context.Context, b *batch, a *attempts) result
 	// fenceErr and stored answer a fence and a read; fenced is told of every fence.
 	fenceErr error
+	fenced   func() error // in place of fenceErr
 	stored   []bson.Raw
 	// found answers a read in place of stored.
 	found func(ns namespace, filter any) []bson.Raw
@@ -112,6 +113,9 @@ func (w *fakeWire) fence(ctx context.Context, ns namespace) error {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.fences = append(w.fences, ns)
+	if w.fenced != nil {
+		return w.fenced()
+	}
 	if w.fenceErr != nil {
 		return w.fenceErr
 	}

@@ -8,17 +8,20 @@ import (
 )
 
 // hold is the gate in front of the lanes: open while there is a connection and a
-// known primary. Writes that are not on the wire wait behind it, in order.
+// known primary that lets us in. Writes that are not on the wire wait behind it, in order.
 type hold struct {
 	emit func(messages.Event)
 
 	mu        sync.Mutex
 	connected bool
 	primary   string
+	// refused is why the primary does not let us in, nil while it does or nobody knows.
+	refused *messages.LoginError
 	// began is when the first write had to wait behind the closed gate; zero
 	// while none had to.
 	began         time.Time
 	held, expired int
+	told          string // the reason that the present hold was last told with
 }
 
 // open reports whether lanes may send.
@@ -28,17 +31,41 @@ func (h *hold) open() bool {
 	return h.isOpen()
 }
 
-func (h *hold) isOpen() bool { return h.connected && h.primary != "" }
+func (h *hold) isOpen() bool { return h.connected && h.primary != "" && h.refused == nil }
+
+// refusal is why the primary does not let us in, nil for no such reason.
+func (h *hold) refusal() *messages.LoginError {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return h.refused
+}
 
 // set changes what is known of the connection and the primary, and reports whether
-// that opened or closed the gate.
+// that opened or closed the gate. A hold that goes on for another reason is told anew.
 func (h *hold) set(change func(*hold)) (opened, closed bool) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	was := h.isOpen()
 	change(h)
 	is := h.isOpen()
+	if !is && !h.began.IsZero() && h.reason() != h.told {
+		h.tell(max(h.held-h.expired, 0))
+	}
 	return is && !was, was && !is
+}
+
+// reason is why the gate is closed, "" for want of a primary. h.mu must be held.
+func (h *hold) reason() string {
+	if h.refused == nil {
+		return ""
+	}
+	return h.refused.Error()
+}
+
+// tell emits the event of a hold. h.mu must be held.
+func (h *hold) tell(waiting int) {
+	h.told = h.reason()
+	h.emit(messages.WritesHeld{Waiting: waiting, Reason: h.told})
 }
 
 // wait notes that n more writes wait behind the gate. It does nothing when the
@@ -57,7 +84,7 @@ func (h *hold) wait(n int) {
 	h.held += n
 	if h.began.IsZero() {
 		h.began = time.Now()
-		h.emit(messages.WritesHeld{Waiting: n})
+		h.tell(n)
 	}
 }
 

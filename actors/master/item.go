@@ -2,6 +2,7 @@ package master
 
 import (
 	"container/list"
+	"errors"
 	"fmt"
 	"time"
 
@@ -78,10 +79,16 @@ func (it *item) tooLate(cause error, held bool) *messages.WriteReply {
 		return rep
 	}
 	late := &messages.DeadlineError{Phase: phaseQueued, After: time.Since(it.Asked)}
+	refused := it.lane.m.hold.refusal()
 	switch {
+	case it.lastErr == nil && !held:
+	case refused != nil: // Whatever went wrong before it is known.
+		late.Phase, late.Err = phaseHeld, refused
+	case errors.Is(it.lastErr, messages.ErrLoginRefused):
+		late.Phase, late.Err = phaseHeld, it.lastErr
 	case it.lastErr != nil:
 		late.Phase, late.Err = phaseHeld, fmt.Errorf("%w: %w", messages.ErrNoPrimary, it.lastErr)
-	case held:
+	default:
 		late.Phase, late.Err = phaseHeld, messages.ErrNoPrimary
 	}
 	rep.Err = late

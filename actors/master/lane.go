@@ -198,6 +198,7 @@ func (l *lane) send(b *batch) {
 			ns = namespace{first.Cmd.Database, first.Cmd.Collection}
 		}
 		if err := l.wire.fence(b.wire, ns); err != nil {
+			err = l.noteLogin(err)
 			b.each(func(*item) verdict { return verdict{again: &again{err: err, pause: true}} })
 			return
 		}
@@ -206,6 +207,7 @@ func (l *lane) send(b *batch) {
 	l.m.counts.batches.Add(1)
 	l.m.counts.batched.Add(int64(len(b.items)))
 	res := l.wire.run(b.wire, b)
+	res.err = l.noteLogin(res.err)
 	l.noteStraggler(b)
 	b.judge(res, l.wire.token(), l.m.cfg.Encoder)
 	l.makeRoom(b)

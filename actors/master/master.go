@@ -44,6 +44,7 @@ type Master struct {
 	// changes in the order in which they came.
 	gate     sync.Mutex
 	attached bool
+	logins   logins
 	stopping atomic.Bool
 	// noBulk is until when (in Unix nanoseconds) no bulkWrite is tried.
 	noBulk atomic.Int64
@@ -65,7 +66,7 @@ func New(system *actor.ActorSystem, cfg Config) (*Master, error) {
 		return nil, err
 	}
 	m := &Master{cfg: cfg, system: system, admission: newAdmission(cfg), quietened: make(chan struct{}, 1)}
-	m.hold.emit = cfg.Emit
+	m.hold.emit, m.logins = cfg.Emit, newLogins()
 	m.quiet = cfg.Logger.Sample(&zerolog.BurstSampler{Burst: 5, Period: time.Second})
 	for i := range cfg.WriteLanes {
 		m.lanes = append(m.lanes, newLane(m, i))
@@ -89,6 +90,11 @@ func (m *Master) PID() *actor.PID { return m.door.PID() }
 // belong to the first one's client, and what may still be in flight there is
 // fenced by nothing else.
 func (m *Master) Attach(set *mongoconn.Set) error {
+	m.gate.Lock()
+	if !m.attached { // Before a lane has a wire that could fail.
+		m.logins.explain, m.logins.try = set.LoginError, set.TryLogin
+	}
+	m.gate.Unlock()
 	return m.attach(func() wire {
 		w := newSessionWire(set.Client(), set.WireVersion)
 		w.verbatim = set.Verbatim()
@@ -121,6 +127,7 @@ func (m *Master) PrimaryChanged(host string) {
 	m.gate.Lock()
 	defer m.gate.Unlock()
 	m.noBulk.Store(0)
+	m.hurryLogin(host)
 	opened, closed := m.hold.set(func(h *hold) { h.primary = host })
 	switch {
 	case opened, !closed && m.hold.open():

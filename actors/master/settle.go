@@ -78,11 +78,13 @@ func (l *lane) settle(b *batch) {
 	first := b.first()
 	ctx, cancel := context.WithDeadline(b.life, b.latest)
 	defer cancel()
-	err := l.wire.fence(ctx, namespace{first.Cmd.Database, first.Cmd.Collection})
-	if err == nil {
+	err := l.throughLogins(ctx, func() error {
+		if err := l.wire.fence(ctx, namespace{first.Cmd.Database, first.Cmd.Collection}); err != nil {
+			return err
+		}
 		l.straggler = nil
-		err = e.look(ctx, l.wire)
-	}
+		return e.look(ctx, l.wire)
+	})
 	e.token, e.ids = l.wire.token(), l.m.cfg.Encoder
 	e.conclude(sent, err)
 }

@@ -7,6 +7,7 @@ import (
 
 	"github.com/asynkron/protoactor-go/actor"
 
+	"github.com/evenkeel/evenkeel/internal/backoff"
 	"github.com/evenkeel/evenkeel/internal/command"
 	"github.com/evenkeel/evenkeel/internal/refusals"
 	"github.com/evenkeel/evenkeel/messages"
@@ -56,8 +57,8 @@ type Host struct {
 	// The fields below belong to the slave's actor, one incarnation after the
 	// other.
 
-	dials     backoff
-	logins    backoff
+	dials     backoff.Backoff
+	logins    backoff.Backoff
 	delay     time.Duration // that the next incarnation waits before it dials
 	outage    outage
 	served    bool        // it has been live
@@ -108,8 +109,8 @@ func New(system *actor.ActorSystem, name string, cfg Config) (*Host, error) {
 	}
 	h := &Host{
 		cfg: cfg, name: name, system: system,
-		dials:  newBackoff(cfg.BackoffBase, cfg.BackoffMax),
-		logins: newBackoff(cfg.BackoffBase, cfg.LoginBackoffMax),
+		dials:  backoff.New(cfg.BackoffBase, cfg.BackoffMax),
+		logins: backoff.New(cfg.BackoffBase, cfg.LoginBackoffMax),
 	}
 	h.outage.since = time.Now()
 	h.queueFull = refusals.New(cfg.Emit, name, limitHost, int64(cfg.HostQueue))

@@ -350,8 +350,8 @@ func (i *incarnation) retire() {
 	i.svc.close()
 	i.svc = nil
 	if time.Since(i.liveAt) >= steadyAfter {
-		h.dials.reset()
-		h.logins.reset()
+		h.dials.Reset()
+		h.logins.Reset()
 	}
 	h.outage = outage{since: time.Now()}
 }

@@ -113,9 +113,9 @@ func (i *incarnation) onRestarting() {
 // backoff counts a failure and returns the wait after it.
 func (h *Host) backoff(err error) time.Duration {
 	if mongoconn.IsAuth(err) {
-		return h.logins.next()
+		return h.logins.Next()
 	}
-	return h.dials.next()
+	return h.dials.Next()
 }
 
 // tellLost emits HostLost, once in an outage for each sort of reason.

@@ -350,6 +350,13 @@ func (d *Dialer) untrack(c *Conn) {
 	delete(d.conns, c)
 }
 
+// idle reports whether there is no open socket.
+func (d *Dialer) idle() bool {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return len(d.conns) == 0
+}
+
 // Cut closes every open socket. New ones may be opened.
 func (d *Dialer) Cut() {
 	d.mu.Lock()

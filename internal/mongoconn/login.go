@@ -3,6 +3,7 @@ package mongoconn
 import (
 	"context"
 	"errors"
+	"reflect"
 	"strings"
 
 	"go.mongodb.org/mongo-driver/v2/mongo"
@@ -83,11 +84,27 @@ func (l *login) error(host string, err error) *messages.LoginError {
 		return refused
 	}
 	refused = &messages.LoginError{Host: host, Mechanism: l.mechanism, User: l.user, Source: l.source}
-	var cmd mongo.CommandError
-	if errors.As(err, &cmd) && cmd.Code != 0 {
-		refused.Code, refused.Reason = cmd.Code, l.hide(cmd.Message)
-		return refused
+	reason := err.Error()
+	if code, message := serverSaid(err); code != 0 {
+		refused.Code, reason = code, message
 	}
-	refused.Reason = l.hide(err.Error())
+	refused.Reason = l.hide(reason)
 	return refused
+}
+
+// serverSaid finds what the server has said in an error of the driver's: a
+// mongo.CommandError, or in what its pools tell the type that this is made of, which lies in
+// one of the driver's unstable packages and is known here by its fields.
+func serverSaid(err error) (code int32, message string) {
+	for ; err != nil; err = errors.Unwrap(err) {
+		v := reflect.Indirect(reflect.ValueOf(err))
+		if v.Kind() != reflect.Struct {
+			continue
+		}
+		c, m := v.FieldByName("Code"), v.FieldByName("Message")
+		if c.IsValid() && c.Kind() == reflect.Int32 && c.Int() != 0 && m.IsValid() && m.Kind() == reflect.String {
+			return int32(c.Int()), m.String()
+		}
+	}
+	return 0, ""
 }

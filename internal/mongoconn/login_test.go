@@ -32,6 +32,9 @@ func TestARefusedLoginIsTypedAndHoldsNoPassword(t *testing.T) {
 		t.Fatalf("the ping fails with %#v", err)
 	}
 	lost := until(t, h.lost, "the refused login", func(err error) bool { return errors.As(err, &auth) })
+	if auth.Code != 18 || strings.Contains(auth.Reason, "connection") {
+		t.Errorf("the pool tells %#v", auth)
+	}
 	for _, err := range []error{err, lost} {
 		if strings.Contains(err.Error(), "s3cretword") {
 			t.Errorf("the password is in %q", err)

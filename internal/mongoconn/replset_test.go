@@ -297,3 +297,72 @@ func TestNoWriteReachesAStrangerAtThePrimarysAddress(t *testing.T) {
 		t.Errorf("after the return: %v", err)
 	}
 }
+
+func TestALoginIsTriedBesideTheSetAwareClient(t *testing.T) {
+	set := startSet(t, replset.Options{Users: []replset.User{{Name: "game", Password: "s3cretword"}}})
+	u, err := ParseURI(set.URI())
+	if err != nil {
+		t.Fatal(err)
+	}
+	s, primaries := openSet(t, SetConfig{Base: u.Options, Expect: Expect{SetName: set.Name()}})
+	if err := s.TryLogin(patient(t)); err != nil && !errors.Is(err, messages.ErrNoPrimary) {
+		t.Errorf("before there is a primary: %v", err)
+	}
+	until(t, primaries, "a primary", func(host string) bool { return host != "" })
+	if err := s.TryLogin(patient(t)); err != nil {
+		t.Errorf("a good login: %v", err)
+	}
+	if err := set.SetPassword("game", "an0therword"); err != nil {
+		t.Fatal(err)
+	}
+	var refused *messages.LoginError
+	for range 3 {
+		if err := s.TryLogin(patient(t)); !errors.As(err, &refused) || refused.Code != 18 || refused.Host != set.Primary().Host() || refused.User != "game" {
+			t.Errorf("a login that is good no more: %v", err)
+		}
+	}
+	if len(primaries) > 0 {
+		t.Errorf("the primary is told to be %q", <-primaries)
+	}
+	// The client's own is refused, and says the same.
+	err = insert(patient(t), s)
+	if got := s.LoginError(err); got == nil || got.Host != set.Primary().Host() || got.User != "game" {
+		t.Errorf("an insert: %v", err)
+	}
+	if got := s.LoginError(context.Canceled); got != nil {
+		t.Errorf("another error is %v", got)
+	}
+	if err := set.SetPassword("game", "s3cretword"); err != nil {
+		t.Fatal(err)
+	}
+	until(t, primaries, "the primary again", func(host string) bool { return host != "" })
+	if err := s.TryLogin(patient(t)); err != nil {
+		t.Errorf("a login that is good again: %v", err)
+	}
+	if err := insert(patient(t), s); err != nil {
+		t.Error(err)
+	}
+}
+
+func TestACloseEndsALoginThatIsUnderWay(t *testing.T) {
+	set := startSet(t, replset.Options{})
+	u, err := ParseURI(set.URI())
+	if err != nil {
+		t.Fatal(err)
+	}
+	s, primaries := openSet(t, SetConfig{Base: u.Options, Expect: Expect{SetName: set.Name()}})
+	until(t, primaries, "a primary", func(host string) bool { return host != "" })
+	m := set.Primary()
+	m.Freeze()
+	defer m.Unfreeze()
+	end := make(chan error, 1)
+	go func() { end <- s.TryLogin(patient(t)) }()
+	s.Close() // It may be before the try has begun, too.
+	if err := next(t, end, "the try's end"); err == nil {
+		t.Error("the login was let in")
+	}
+	next(t, s.Closed(), "the end")
+	if err := s.TryLogin(patient(t)); !errors.Is(err, messages.ErrNoPrimary) {
+		t.Errorf("after the end: %v", err)
+	}
+}

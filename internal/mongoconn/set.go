@@ -14,6 +14,8 @@ import (
 	"go.mongodb.org/mongo-driver/v2/mongo"
 	"go.mongodb.org/mongo-driver/v2/mongo/options"
 	"go.mongodb.org/mongo-driver/v2/mongo/writeconcern"
+
+	"github.com/evenkeel/evenkeel/messages"
 )
 
 // DefaultSelectionTimeout is how long an operation of a set-aware client waits for
@@ -44,6 +46,9 @@ type SetConfig struct {
 	// MongoDB 6.0: set version, then election id). It is called under the driver's lock:
 	// it must not block and must not use the client. Optional.
 	OnPrimary func(host string, electionID bson.ObjectID, setVersion uint32)
+	// OnLoginRefused is called when the primary has refused a login. It is called from the
+	// driver's goroutines: it must not block and must not use the client. Optional.
+	OnLoginRefused func(*messages.LoginError)
 	// OnRefused is called when a socket to address has led to somebody else, or to a
 	// server that is not a member (see IsRefusal). It must not block. Optional.
 	OnRefused func(address string, err error)
@@ -59,8 +64,15 @@ type Set struct {
 	dialer *setDialer
 	wire   atomic.Int32 // the primary's wire version
 
+	life   context.Context // ends with Close
+	end    context.CancelFunc
+	login  login
+	trials sync.WaitGroup // of TryLogin
+
 	mu      sync.Mutex
-	primary primary // the latest told
+	primary primary // mu; the latest told
+	latest  string  // mu; the latest that was one
+	over    bool    // mu; no trial is begun any more
 }
 
 type primary struct {
@@ -82,12 +94,14 @@ func OpenSet(cfg SetConfig) (*Set, error) {
 	if len(cfg.Base.Hosts) == 0 {
 		return nil, errors.New("evenkeel: set-aware client: no host")
 	}
-	s := &Set{closer: closer{done: make(chan struct{})}, cfg: cfg}
+	s := &Set{closer: closer{done: make(chan struct{})}, cfg: cfg, login: loginOf(cfg.Base)}
+	s.life, s.end = context.WithCancel(context.Background())
 	s.dialer = &setDialer{set: s, byAddr: map[string]*Dialer{}}
 	var err error
 	if s.client, err = mongo.Connect(s.options()); err != nil {
+		s.end()
 		s.dialer.Shut()
-		return nil, fmt.Errorf("evenkeel: set-aware client: %s", hiderOf(cfg.Base)(err.Error()))
+		return nil, fmt.Errorf("evenkeel: set-aware client: %s", s.login.hide(err.Error()))
 	}
 	return s, nil
 }
@@ -109,8 +123,26 @@ func (s *Set) options() *options.ClientOptions {
 		o.SetWriteConcern(writeconcern.Majority())
 	}
 	o.ServerMonitor = chainServer(&event.ServerMonitor{TopologyDescriptionChanged: s.topology}, o.ServerMonitor)
+	o.PoolMonitor = chainPool(&event.PoolMonitor{Event: s.poolEvent}, o.PoolMonitor)
 	o.Monitor = chainCommand(attemptsMonitor, o.Monitor)
 	return &o
+}
+
+// poolEvent looks for refused logins at the primary.
+func (s *Set) poolEvent(e *event.PoolEvent) {
+	if e.Type != event.ConnectionClosed || e.Error == nil || s.cfg.OnLoginRefused == nil || s.closing.Load() {
+		return
+	}
+	at := canonical(e.Address)
+	s.mu.Lock()
+	latest := s.latest
+	s.mu.Unlock()
+	if at != latest {
+		return
+	}
+	if refused := s.login.error(s.cfg.Expect.AddressOf(at), e.Error); refused != nil {
+		s.cfg.OnLoginRefused(refused)
+	}
 }
 
 // topology looks for the primary. The driver calls it in the order of the
@@ -129,13 +161,16 @@ func (s *Set) topology(e *event.TopologyDescriptionChangedEvent) {
 		}
 	}
 	s.wire.Store(wire)
-	if s.cfg.OnPrimary == nil {
-		return
-	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if now != s.primary {
-		s.primary = now
+	if now == s.primary {
+		return
+	}
+	s.primary = now
+	if now.host != "" {
+		s.latest = now.host
+	}
+	if s.cfg.OnPrimary != nil {
 		s.cfg.OnPrimary(now.host, now.electionID, now.setVersion)
 	}
 }
@@ -160,11 +195,75 @@ func (s *Set) StartSession() (*mongo.Session, error) {
 }
 
 // Close closes the client in the background. Closing twice is fine.
-func (s *Set) Close() { s.close(s.client, setGrace, s.dialer.Shut) }
+func (s *Set) Close() { s.close(s.client, setGrace, s.shut) }
+
+func (s *Set) shut() {
+	s.end()
+	s.mu.Lock()
+	s.over = true // A trial that was let in before has been counted.
+	s.mu.Unlock()
+	s.dialer.Shut()
+	s.trials.Wait()
+}
+
+// LoginError returns the *messages.LoginError that an error of the client's writes is, nil
+// for any other. The primary is named as it was last known: the driver holds one that has
+// refused a login for lost, until the next heartbeat.
+func (s *Set) LoginError(err error) *messages.LoginError {
+	s.mu.Lock()
+	host := s.latest
+	s.mu.Unlock()
+	return s.login.error(s.cfg.Expect.AddressOf(host), err)
+}
+
+// TryLogin logs in at the primary, over a connection of its own: a refused one of the
+// client's makes the driver take the primary for lost for a moment. The error is a
+// *messages.LoginError when it is refused again.
+func (s *Set) TryLogin(ctx context.Context) error {
+	s.mu.Lock()
+	host := s.primary.host
+	if s.over || host == "" {
+		s.mu.Unlock()
+		return messages.ErrNoPrimary
+	}
+	s.trials.Add(1)
+	s.mu.Unlock()
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	defer context.AfterFunc(s.life, cancel)()
+	d, err := OpenDirect(DirectConfig{
+		Host: s.cfg.Expect.AddressOf(host), Base: s.cfg.Base, Expect: s.cfg.Expect, PoolSize: 1, Observer: deaf{},
+		ConnectTimeout: s.cfg.ConnectTimeout, Heartbeat: s.cfg.Heartbeat, Resolver: s.cfg.Resolver, ResolveEvery: -1,
+	})
+	if err != nil {
+		s.trials.Done()
+		return err
+	}
+	defer func() {
+		d.Close()
+		go func() {
+			<-d.Closed()
+			s.trials.Done()
+		}()
+	}()
+	return d.Ping(ctx)
+}
+
+// deaf is an Observer of whom only the ping's outcome is wanted.
+type deaf struct{}
+
+func (deaf) Hello(Hello)       {}
+func (deaf) WrongSocket(error) {}
+func (deaf) Lost(error)        {}
+func (deaf) Moved(*MovedError) {}
 
 // Closed is closed when, after Close, no socket and no goroutine of the client is
 // left.
 func (s *Set) Closed() <-chan struct{} { return s.done }
+
+// maxDialers is how many Dialers there are before those of members that have gone are
+// dropped: twice what a set has members.
+const maxDialers = 100
 
 // setDialer has a Dialer for each address that the driver dials.
 type setDialer struct {
@@ -193,6 +292,16 @@ func (s *setDialer) dialer(addr string) (*Dialer, error) {
 	}
 	if d := s.byAddr[addr]; d != nil {
 		return d, nil
+	}
+	if len(s.byAddr) >= maxDialers {
+		// Members come and go for as long as the app runs. One that is in use has its
+		// heartbeat's sockets.
+		for other, d := range s.byAddr {
+			if d.idle() {
+				d.Shut()
+				delete(s.byAddr, other)
+			}
+		}
 	}
 	cfg := s.set.cfg
 	expect := cfg.Expect

@@ -1,4 +1,4 @@
-package slave
+package backoff
 
 import (
 	"testing"
@@ -6,28 +6,28 @@ import (
 )
 
 func TestBackoffDoublesUpToItsLimitAndStaysThere(t *testing.T) {
-	b := newBackoff(50*time.Millisecond, 500*time.Millisecond)
+	b := New(50*time.Millisecond, 500*time.Millisecond)
 	b.rand = func(n int64) int64 { return n - 1 } // the longest wait there is
 	for i, want := range []time.Duration{50, 100, 200, 400, 500, 500, 500} {
-		if got := b.next(); got != want*time.Millisecond {
+		if got := b.Next(); got != want*time.Millisecond {
 			t.Errorf("wait %d is %v, want %v", i, got, want*time.Millisecond)
 		}
 	}
 	b.failures = 1 << 40
-	if got := b.next(); got != 500*time.Millisecond {
+	if got := b.Next(); got != 500*time.Millisecond {
 		t.Errorf("after very many failures the wait is %v", got)
 	}
-	b.reset()
-	if got := b.next(); got != 50*time.Millisecond {
+	b.Reset()
+	if got := b.Next(); got != 50*time.Millisecond {
 		t.Errorf("after a reset the wait is %v", got)
 	}
 }
 
 func TestBackoffIsJitteredOverItsWholeRange(t *testing.T) {
-	b := newBackoff(time.Second, time.Second)
+	b := New(time.Second, time.Second)
 	var low, high int
 	for range 1000 {
-		d := b.next()
+		d := b.Next()
 		if d < 0 || d > time.Second {
 			t.Fatalf("wait %v is out of range", d)
 		}
@@ -45,8 +45,8 @@ func TestBackoffIsJitteredOverItsWholeRange(t *testing.T) {
 }
 
 func TestABackoffOfZeroDoesNotWait(t *testing.T) {
-	b := newBackoff(0, 0)
-	if d := b.next(); d != 0 {
+	b := New(0, 0)
+	if d := b.Next(); d != 0 {
 		t.Errorf("wait %v", d)
 	}
 }
