@@ -129,13 +129,18 @@ func TestASocketOfThePoolThatLeadsToAStrangerIsRefused(t *testing.T) {
 	})
 	d, h := open(t, DirectConfig{Host: f.addr})
 	next(t, h.hellos, "a hello")
-	err := d.Ping(patient(t))
+	// A socket may be called off with its pool when the driver's measuring of round trips
+	// meets the stranger first.
 	var wrong *messages.WrongHostError
-	if !errors.As(err, &wrong) || wrong.Got != "other.test:1" {
-		t.Errorf("the ping fails with %v", err)
-	}
-	if !OtherHostMayServe(err) || IsAuth(err) {
-		t.Errorf("%v: OtherHostMayServe %v, IsAuth %v", err, OtherHostMayServe(err), IsAuth(err))
+	until(t, ticks(t), "a ping that meets the stranger", func(time.Time) bool {
+		err := d.Ping(patient(t))
+		if !OtherHostMayServe(err) || IsAuth(err) {
+			t.Fatalf("%v: OtherHostMayServe %v, IsAuth %v", err, OtherHostMayServe(err), IsAuth(err))
+		}
+		return errors.As(err, &wrong)
+	})
+	if wrong.Got != "other.test:1" {
+		t.Errorf("the ping fails with %v", wrong)
 	}
 	if err := next(t, h.wrong, "a refusal"); !errors.Is(err, messages.ErrWrongHost) {
 		t.Error(err)

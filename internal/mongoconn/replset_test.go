@@ -157,7 +157,18 @@ func TestAMemberIsFoundAgainByTheSameClientAfterEverythingButAMove(t *testing.T)
 			if err := set.Remove(patient(t), m.Index()); err != nil {
 				return err
 			}
-			until(t, h.hellos, "a ghost", func(h Hello) bool { return h.Kind == Ghost })
+			// It says so once more on the sockets that it closes then, or to the next one.
+			until(t, ticks(t), "a ghost", func(time.Time) bool {
+				select {
+				case h := <-h.hellos:
+					return h.Kind == Ghost
+				case err := <-h.wrong:
+					var not *NotMemberError
+					return errors.As(err, &not)
+				default:
+					return false
+				}
+			})
 			return set.Return(patient(t), m.Index())
 		},
 	} {
@@ -167,6 +178,9 @@ func TestAMemberIsFoundAgainByTheSameClientAfterEverythingButAMove(t *testing.T)
 		}
 		for len(h.hellos) > 0 {
 			<-h.hellos
+		}
+		for len(h.wrong) > 0 {
+			<-h.wrong
 		}
 		until(t, h.hellos, "a hello after it was "+name, func(h Hello) bool { return h.Kind == Secondary })
 		// A socket of before may break only now.
