@@ -248,10 +248,55 @@ func TestAReadThatHungGoesToAHostThatHasNotHadItFirst(t *testing.T) {
 		if synctest.Wait(); len(a.got) != 1 || len(b.got) != 1 {
 			t.Errorf("it was offered %d times to its host and %d times to the other one", len(a.got), len(b.got))
 		}
-		// A second time it is not moved.
 		r.Evacuated(read, b)
+		if synctest.Wait(); len(a.got) != 2 || len(b.got) != 1 {
+			t.Errorf("then it was offered %d times to its host and %d times to the other one", len(a.got), len(b.got))
+		}
+		r.Evacuated(read, a)
 		if rep := now(t, done); !errors.Is(rep.Err, messages.ErrNotLive) {
 			t.Errorf("got %+v", rep)
+		}
+	})
+}
+
+func TestAReadThatIsMovedAgainCostsWhatAFailedOneDoes(t *testing.T) {
+	inHall(t, func(t *testing.T, r *Router) {
+		hosts := make([]*desk, 6)
+		for i := range hosts {
+			hosts[i] = &desk{name: string(rune('a'+i)) + ":1", inc: uint64(i + 1)}
+		}
+		r.Join(hosts[0], request.Member{})
+		done := asking(t.Context(), r, byID(1))
+		read, _ := hosts[0].last(t)
+		for i, h := range hosts[1:] {
+			r.Join(h, request.Member{})
+			r.Evacuated(read, hosts[i])
+			if i == DefaultReadAttempts-1 {
+				break
+			}
+			if synctest.Wait(); len(h.got) != 1 {
+				t.Fatalf("it was offered %d times to host %d", len(h.got), i+1)
+			}
+		}
+		if rep := now(t, done); !errors.Is(rep.Err, messages.ErrNotLive) || rep.Attempts != DefaultReadAttempts {
+			t.Errorf("got %+v", rep)
+		}
+		if st := r.Stat(); st.Evacuated != 1 || st.Retries != DefaultReadAttempts-2 {
+			t.Errorf("%+v", st)
+		}
+	})
+}
+
+func TestACommandIsNotSentTwiceWhenItsHostIsEjected(t *testing.T) {
+	inHall(t, func(t *testing.T, r *Router) {
+		a, b := &desk{name: "a:1", inc: 1}, &desk{name: "b:1", inc: 2}
+		r.Join(a, request.Member{})
+		done := asking(t.Context(), r, &messages.Read{Database: "game", Operation: messages.Command{Document: bson.D{{Key: "collStats", Value: "players"}}}})
+		read, _ := a.last(t)
+		r.Join(b, request.Member{})
+		r.Evacuated(read, a)
+		if rep := now(t, done); !errors.Is(rep.Err, messages.ErrNotLive) || len(b.got) != 0 {
+			t.Errorf("got %+v, and it was sent %d times more", rep, len(b.got))
 		}
 	})
 }

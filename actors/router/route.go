@@ -157,21 +157,22 @@ func (r *Router) Unserved(read *request.Read) {
 	r.route(read, false)
 }
 
-// Evacuated takes back a read that was sent to a host which was then ejected. It
-// has an allowance of its own, once for each read: a hung host must not use up the
-// budget for all others.
+// Evacuated takes back a read that was sent to a host which was then ejected. The first
+// time costs it nothing: a hung host must not use up the budget for all others. From then on it
+// may be the read itself that hosts cannot bear, and it counts as one that has failed.
 func (r *Router) Evacuated(read *request.Read, host request.Target) {
+	err := &messages.NotLiveError{Host: host.Host(), Err: errors.New("it was ejected while the read was there")}
 	if read.IsTwin {
 		read.Fail(errHedge)
 		return
 	}
-	if read.Evacuated {
-		fail(read, &messages.NotLiveError{Host: host.Host(), Err: errors.New("it was ejected while the read was there, which had been moved off an ejected host before")})
+	if read.Evacuated || read.Cmd.Kind == command.KindCommand {
+		r.Failed(read, host, err)
 		return
 	}
 	read.Evacuated, read.HungAt = true, host.Incarnation()
 	read.Tried = append(read.Tried, host.Incarnation())
-	read.SetLastErr(&messages.NotLiveError{Host: host.Host(), Err: errors.New("it was ejected while the read was there")})
+	read.SetLastErr(err)
 	r.counts.evacuated.Add(1)
 	r.Unserved(read)
 }
