@@ -19,7 +19,12 @@ import (
 // benchSet starts a set with one document in bench.players, replicated everywhere.
 func benchSet(b *testing.B, members int) (*replset.Set, *mongo.Client) {
 	b.Helper()
-	set, err := replset.Start(replset.Options{Members: members})
+	return benchSetOf(b, replset.Options{Members: members})
+}
+
+func benchSetOf(b *testing.B, opts replset.Options) (*replset.Set, *mongo.Client) {
+	b.Helper()
+	set, err := replset.Start(opts)
 	if err != nil {
 		b.Fatal(err)
 	}

@@ -195,7 +195,8 @@ func TestTLSAndLogins(t *testing.T) {
 
 func TestOptionsThatCannotWorkAreRefusedByName(t *testing.T) {
 	for want, opts := range map[string]Options{
-		"Options.Members":         {Members: 8},
+		"Options.Members":         {Members: 51},
+		"Options.NonVoting":       {Members: 8},
 		"Options.Standalone":      {Members: 2, Standalone: true},
 		"Options.ElectionTimeout": {ElectionTimeout: -1},
 		"Options.TLS":             {TLS: 9},

@@ -224,7 +224,20 @@ func (s *Set) Remove(ctx context.Context, i int) error {
 }
 
 func (s *Set) reconfigure(ctx context.Context, change func([]repl.MemberConfig) ([]repl.MemberConfig, error)) error {
-	err := s.inner.Reconfigure(ctx, change)
+	err := s.inner.Reconfigure(ctx, func(members []repl.MemberConfig) ([]repl.MemberConfig, error) {
+		members, err := change(members)
+		if err != nil {
+			return nil, err
+		}
+		voters := 0
+		for _, m := range members {
+			voters += m.Votes
+		}
+		if voters > MaxVoters {
+			return nil, fmt.Errorf("%d members would vote, and at most %d may", voters, MaxVoters)
+		}
+		return members, nil
+	})
 	if errors.Is(err, repl.ErrNoPrimary) {
 		return ErrNoPrimary
 	}

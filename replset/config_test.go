@@ -181,6 +181,24 @@ func TestChangesThatAServerRefusesAreRefused(t *testing.T) {
 	}
 }
 
+func TestFiftyMembersOfWhichSevenVote(t *testing.T) {
+	silent := map[int]bool{}
+	for i := MaxVoters; i < MaxMembers-1; i++ {
+		silent[i] = true
+	}
+	set := steady(t, Options{Members: MaxMembers - 1, NonVoting: silent, ElectionTimeout: 20 * time.Second})
+	err := set.Configure(soon(t), MaxVoters, func(mc *MemberConfig) { mc.NonVoting = false })
+	if err == nil || !strings.Contains(err.Error(), "8 members would vote") {
+		t.Errorf("an eighth voter: %v", err)
+	}
+	if _, err := set.Add(soon(t)); err == nil || !strings.Contains(err.Error(), "8 members would vote") {
+		t.Errorf("a new one as the eighth voter: %v", err)
+	}
+	if n := len(set.Members()); n != MaxMembers {
+		t.Errorf("there are %d members", n)
+	}
+}
+
 func TestAnArbiterThatWouldChangeTheDefaultWriteConcernIsNotAdded(t *testing.T) {
 	const want = "would change the implicit default write concern"
 	for _, test := range []struct {

@@ -36,7 +36,7 @@
 //	protocol         OP_MSG, OP_QUERY for hello, TLS,        compression is not offered
 //	                 streaming hello
 //	logins           SCRAM-SHA-1 and -256, X.509             roles: who is in may do everything
-//	members          hidden, delayed, arbiters, passive,     more than 7; chained replication; a member too
+//	members          hidden, delayed, arbiters, passive,     chained replication; a member too
 //	                 without a vote, with tags               far behind copies the data, and is not stuck
 //	elections        terms, dry runs, priorities,            the times scale with Options.ElectionTimeout;
 //	                 takeovers, catching up, stepping down   catch-up takeovers

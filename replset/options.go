@@ -16,14 +16,16 @@ const (
 	DefaultVersion         = server.DefaultVersion
 )
 
-// MaxMembers is how many members a set can have: the server's limit for voting
-// ones.
-const MaxMembers = 7
+// How many members a set can have, and how many of them may vote, as in a server.
+const (
+	MaxMembers = 50
+	MaxVoters  = 7
+)
 
 // Options say what set to start. The zero value is one of three members.
 type Options struct {
-	// Members is how many members the set has, 1 to MaxMembers. Defaults to
-	// DefaultMembers.
+	// Members is how many members the set has, 1 to MaxMembers; those above MaxVoters
+	// must be NonVoting ones. Defaults to DefaultMembers.
 	Members int
 	// Name is the set's name. Defaults to DefaultName.
 	Name string
@@ -141,14 +143,20 @@ func (o *Options) complete() error {
 			return fmt.Errorf("replset: Options.Delay[%d] is %v, but Options.Arbiters makes it a member without data", i, d)
 		}
 	}
-	electable := false
+	electable, voters := false, 0
 	for i := range o.Members {
+		if !o.NonVoting[i] {
+			voters++
+		}
 		switch p := o.priority(i); {
 		case p < 0 || p > 1000:
 			return fmt.Errorf("replset: Options.Priority[%d] is %v, must be 0 to 1000", i, p)
 		case p > 0:
 			electable = true
 		}
+	}
+	if voters > MaxVoters {
+		return fmt.Errorf("replset: Options.NonVoting leaves %d members of %d that vote, and must leave at most %d", voters, o.Members, MaxVoters)
 	}
 	if !electable {
 		return fmt.Errorf("replset: Options.Priority, Hidden, Delay, Arbiters and NonVoting leave no member of %d that may become primary", o.Members)

@@ -91,8 +91,8 @@ func parseBenchSettings(args []string, stdout, stderr io.Writer) (benchSettings,
 		err = errors.New("--uri is empty; write mongodb://host1,host2/?replicaSet=NAME, or leave it away for the built-in set")
 	case s.URI != "" && (given["members"] || given["server-version"]):
 		err = errors.New("--members and --server-version are for the built-in set; --uri names another one")
-	case s.Members < 3 || s.Members > replset.MaxMembers:
-		err = fmt.Errorf("--members %d must be 3 to %d: one that reads can go to while another one is away", s.Members, replset.MaxMembers)
+	case s.Members < 3 || s.Members > replset.MaxVoters:
+		err = fmt.Errorf("--members %d must be 3 to %d: one that reads can go to while another one is away", s.Members, replset.MaxVoters)
 	case !slices.Contains(replset.Versions(), s.Version):
 		err = fmt.Errorf("--server-version %q is none; use one of %s", s.Version, strings.Join(replset.Versions(), ", "))
 	case given["only"] && len(s.Only) == 0:

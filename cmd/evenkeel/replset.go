@@ -65,7 +65,7 @@ func parseReplsetSettings(args []string, stdout, stderr io.Writer) (replsetSetti
 	o := &s.options
 	fs := flag.NewFlagSet("evenkeel replset", flag.ContinueOnError)
 	fs.SetOutput(io.Discard)
-	fs.IntVar(&o.Members, "members", replset.DefaultMembers, fmt.Sprintf("how many members, 1 to %d", replset.MaxMembers))
+	fs.IntVar(&o.Members, "members", replset.DefaultMembers, fmt.Sprintf("how many members, 1 to %d", replset.MaxVoters))
 	fs.StringVar(&o.Name, "name", replset.DefaultName, "the set's name")
 	fs.DurationVar(&o.ElectionTimeout, "election-timeout", replset.DefaultElectionTimeout, "how long a primary may be silent before it is replaced")
 	fs.StringVar(&o.Version, "server-version", replset.DefaultVersion, "the series of server releases to be taken for: "+strings.Join(replset.Versions(), ", "))
@@ -107,8 +107,8 @@ func parseReplsetSettings(args []string, stdout, stderr io.Writer) (replsetSetti
 	switch {
 	case fs.NArg() > 0:
 		err = fmt.Errorf("unexpected argument %q", fs.Arg(0))
-	case o.Members < 1 || o.Members > replset.MaxMembers:
-		err = fmt.Errorf("--members %d must be 1 to %d", o.Members, replset.MaxMembers)
+	case o.Members < 1 || o.Members > replset.MaxVoters:
+		err = fmt.Errorf("--members %d must be 1 to %d", o.Members, replset.MaxVoters)
 	case o.Name == "":
 		err = errors.New("--name is empty; a replica set has one")
 	case o.InitialSync < 0:
