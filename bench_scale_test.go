@@ -35,8 +35,16 @@ func BenchmarkScaleHosts(b *testing.B) {
 			opts.NonVoting[i] = true
 		}
 		set, client := benchSetOf(b, opts)
+		var players []any
+		for i := range 1000 {
+			players = append(players, bson.D{{Key: "_id", Value: 1000 + i}, {Key: "gold", Value: 100}})
+		}
+		if _, err := client.Database("bench").Collection("players").InsertMany(b.Context(), players); err != nil {
+			b.Fatal(err)
+		}
 		_ = client.Disconnect(b.Context())
 		a := benchApp(b, set)
+		c := a.Collection("bench", "players")
 		for _, callers := range []int{1, 64, 1000} {
 			b.Run(fmt.Sprintf("hosts=%d/callers=%d", members, callers), func(b *testing.B) {
 				var left atomic.Int64
@@ -45,8 +53,8 @@ func BenchmarkScaleHosts(b *testing.B) {
 				var wg sync.WaitGroup
 				for range callers {
 					wg.Go(func() {
-						for left.Add(-1) >= 0 {
-							if err := benchPoint(a).Err(); err != nil {
+						for n := left.Add(-1); n >= 0; n = left.Add(-1) {
+							if err := c.FindOne(b.Context(), bson.D{{Key: "_id", Value: 1000 + n%1000}}).Err(); err != nil {
 								b.Error(err)
 								return
 							}

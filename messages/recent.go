@@ -45,6 +45,9 @@ func (e *NotLiveError) Is(target error) bool { return target == ErrNotLive }
 // Recent returns the last transitions before an error that has them: those that say
 // that a host is not live, that something is overloaded, or that an outcome is unknown.
 func Recent(err error) []Transition {
+	if err == nil {
+		return nil
+	}
 	if list := recent(err); list != nil {
 		return *list
 	}
@@ -58,8 +61,6 @@ func recent(err error) *[]Transition {
 	var overloaded *OverloadedError
 	var unknown *UnknownOutcomeError
 	switch {
-	case err == nil:
-		return nil
 	case errors.As(err, &unknown):
 		return &unknown.Recent
 	case errors.As(err, &noLive):
@@ -75,7 +76,7 @@ func recent(err error) *[]Transition {
 // SetRecent gives an error that can have them the last transitions, unless it has some.
 // The error must not be shared yet.
 func SetRecent(err error, last func() []Transition) {
-	if last == nil {
+	if err == nil || last == nil {
 		return
 	}
 	if list := recent(err); list != nil && *list == nil {
