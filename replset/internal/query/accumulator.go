@@ -237,7 +237,7 @@ func (m *mergedObjects) add(v bson.RawValue) {
 	case isObject(v):
 		m.fields.take(v.Value)
 	case m.err == nil:
-		m.err = refuse(40400, "$mergeObjects requires object inputs, but input %s is of type %s", text(v), typeName(v.Type))
+		m.err = refuse(40400, "$mergeObjects requires object inputs, but input %s is of type %s", text(v), TypeName(v.Type))
 	}
 }
 

@@ -239,8 +239,8 @@ func isNumber(v bson.RawValue) bool {
 	return false
 }
 
-// typeName is the server's name of a BSON type, as $type and its messages use it.
-func typeName(t bson.Type) string {
+// TypeName is the server's name of a BSON type, as $type and its messages use it.
+func TypeName(t bson.Type) string {
 	switch t {
 	case 0:
 		return "missing"

@@ -69,7 +69,7 @@ func TestExpressionsGiveWhatTheServerGives(t *testing.T) {
 	} {
 		v, err := evaluate(c.x)
 		if want := val(c.want); err != nil || v.Type != want.Type || compareAll(v, want) != 0 || text(v) != text(want) {
-			t.Errorf("%s: got %s %s, %v, want %s", c.x, typeName(v.Type), text(v), err, c.want)
+			t.Errorf("%s: got %s %s, %v, want %s", c.x, TypeName(v.Type), text(v), err, c.want)
 		}
 	}
 }

@@ -135,7 +135,7 @@ func (m *holds) match(doc []byte, s *scope) bool {
 		}
 		return false
 	}
-	return truthy(v)
+	return Truthy(v)
 }
 
 // leaf is a predicate that some value at the path passes a test. With whole

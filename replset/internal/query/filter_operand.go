@@ -89,7 +89,7 @@ var typesByName = func() map[string]bson.Type {
 		bson.TypeDBPointer, bson.TypeJavaScript, bson.TypeSymbol, bson.TypeCodeWithScope, bson.TypeInt32,
 		bson.TypeTimestamp, bson.TypeInt64, bson.TypeDecimal128, bson.TypeMinKey, bson.TypeMaxKey,
 	} {
-		m[typeName(t)] = t
+		m[TypeName(t)] = t
 	}
 	return m
 }()

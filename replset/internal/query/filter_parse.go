@@ -204,7 +204,7 @@ func parseOperator(name string, ops []byte, op string, v bson.RawValue) (predica
 		return parseNot(name, v)
 	case "$exists":
 		p := predicate(&leaf{t: exists{}, whole: true})
-		if !truthy(v) {
+		if !Truthy(v) {
 			p = &not{p}
 		}
 		return p, nil

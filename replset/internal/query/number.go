@@ -139,9 +139,9 @@ func wholeNumber(v bson.RawValue) (int64, bool) {
 	return n, true
 }
 
-// truthy is whether v counts as true: anything but false, zero, null,
+// Truthy is whether v counts as true: anything but false, zero, null,
 // undefined and no value.
-func truthy(v bson.RawValue) bool {
+func Truthy(v bson.RawValue) bool {
 	switch v.Type {
 	case 0, bson.TypeNull, bson.TypeUndefined:
 		return false

@@ -11,7 +11,7 @@ var arrayOperators = map[string]operator{
 	"$size": {1, 1, func(s *scope, x *invocation) bson.RawValue {
 		v := x.arg(s, 0)
 		if !isArray(v) {
-			return s.fail(17124, "The argument to $size must be an array, but was of type: %s", typeName(v.Type))
+			return s.fail(17124, "The argument to $size must be an array, but was of type: %s", TypeName(v.Type))
 		}
 		return int32Value(int32(len(arrayItems(v.Value))))
 	}},
@@ -19,7 +19,7 @@ var arrayOperators = map[string]operator{
 	"$in": {2, 2, func(s *scope, x *invocation) bson.RawValue {
 		v, list := x.arg(s, 0), x.arg(s, 1)
 		if !isArray(list) {
-			return s.fail(40081, "$in requires an array as a second argument, found: %s", typeName(list.Type))
+			return s.fail(40081, "$in requires an array as a second argument, found: %s", TypeName(list.Type))
 		}
 		return boolValue(indexOf(arrayItems(list.Value), v) >= 0)
 	}},
@@ -34,7 +34,7 @@ var arrayOperators = map[string]operator{
 			case nullish(v):
 				return nullValue()
 			case !isArray(v):
-				return s.fail(28664, "$concatArrays only supports arrays, not %s", typeName(v.Type))
+				return s.fail(28664, "$concatArrays only supports arrays, not %s", TypeName(v.Type))
 			}
 			all = append(all, arrayItems(v.Value)...)
 		}
@@ -46,7 +46,7 @@ var arrayOperators = map[string]operator{
 		case nullish(v):
 			return nullValue()
 		case !isArray(v):
-			return s.fail(34435, "The argument to $reverseArray must be an array, but was of type: %s", typeName(v.Type))
+			return s.fail(34435, "The argument to $reverseArray must be an array, but was of type: %s", TypeName(v.Type))
 		}
 		items := arrayItems(v.Value)
 		slices.Reverse(items)
@@ -79,9 +79,9 @@ func elementAt(s *scope, x *invocation, list, at bson.RawValue) bson.RawValue {
 	case nullish(list) || nullish(at):
 		return nullValue()
 	case !isArray(list):
-		return s.fail(28689, "%s's %s must be an array, but is %s", x.name, which, typeName(list.Type))
+		return s.fail(28689, "%s's %s must be an array, but is %s", x.name, which, TypeName(list.Type))
 	case !isNumber(at):
-		return s.fail(28690, "%s's second argument must be a numeric value, but is %s", x.name, typeName(at.Type))
+		return s.fail(28690, "%s's second argument must be a numeric value, but is %s", x.name, TypeName(at.Type))
 	}
 	n, ok := whole32(at)
 	if !ok {
@@ -107,9 +107,9 @@ func evalSlice(s *scope, x *invocation) bson.RawValue {
 	case nullish(list) || nullish(second):
 		return nullValue()
 	case !isArray(list):
-		return s.fail(28724, "First argument to $slice must be an array, but is of type: %s", typeName(list.Type))
+		return s.fail(28724, "First argument to $slice must be an array, but is of type: %s", TypeName(list.Type))
 	case !isNumber(second):
-		return s.fail(28725, "Second argument to $slice must be a numeric value, but is of type: %s", typeName(second.Type))
+		return s.fail(28725, "Second argument to $slice must be a numeric value, but is of type: %s", TypeName(second.Type))
 	}
 	n, ok := whole32(second)
 	if !ok {
@@ -125,7 +125,7 @@ func evalSlice(s *scope, x *invocation) bson.RawValue {
 		case nullish(third):
 			return nullValue()
 		case !isNumber(third):
-			return s.fail(28727, "Third argument to $slice must be numeric, but is of type: %s", typeName(third.Type))
+			return s.fail(28727, "Third argument to $slice must be numeric, but is of type: %s", TypeName(third.Type))
 		}
 		r.skip = n
 		if r.limit, ok = whole32(third); !ok {
@@ -144,7 +144,7 @@ func evalIndexOfArray(s *scope, x *invocation) bson.RawValue {
 	case nullish(list):
 		return nullValue()
 	case !isArray(list):
-		return s.fail(40090, "$indexOfArray requires an array as a first argument, found: %s", typeName(list.Type))
+		return s.fail(40090, "$indexOfArray requires an array as a first argument, found: %s", TypeName(list.Type))
 	}
 	items := arrayItems(list.Value)
 	bounds := [2]int64{0, int64(len(items))}
@@ -159,7 +159,7 @@ func evalIndexOfArray(s *scope, x *invocation) bson.RawValue {
 		}
 		switch {
 		case !ok:
-			return s.fail(40096, "$indexOfArrayrequires an integral %s, found a value of type: %s, with value: %s", what, typeName(v.Type), text(v))
+			return s.fail(40096, "$indexOfArrayrequires an integral %s, found a value of type: %s, with value: %s", what, TypeName(v.Type), text(v))
 		case n < 0:
 			return s.fail(40097, "$indexOfArray requires a nonnegative %s, found: %s", what, text(v))
 		}
@@ -192,7 +192,7 @@ func evalRange(s *scope, x *invocation) bson.RawValue {
 			return bson.RawValue{}
 		}
 		if !isNumber(v) {
-			return s.fail(c.kind, "$range requires a numeric %s value, found value of type: %s", c.what, typeName(v.Type))
+			return s.fail(c.kind, "$range requires a numeric %s value, found value of type: %s", c.what, TypeName(v.Type))
 		}
 		n, ok := whole32(v)
 		if !ok {

@@ -41,7 +41,7 @@ func compareAll(a, b bson.RawValue) int {
 var logicOperators = map[string]operator{
 	"$and": {0, -1, func(s *scope, x *invocation) bson.RawValue {
 		for i := range x.args {
-			if !truthy(x.arg(s, i)) {
+			if !Truthy(x.arg(s, i)) {
 				return boolValue(false)
 			}
 		}
@@ -49,13 +49,13 @@ var logicOperators = map[string]operator{
 	}},
 	"$or": {0, -1, func(s *scope, x *invocation) bson.RawValue {
 		for i := range x.args {
-			if truthy(x.arg(s, i)) {
+			if Truthy(x.arg(s, i)) {
 				return boolValue(true)
 			}
 		}
 		return boolValue(false)
 	}},
-	"$not": {1, 1, func(s *scope, x *invocation) bson.RawValue { return boolValue(!truthy(x.arg(s, 0))) }},
+	"$not": {1, 1, func(s *scope, x *invocation) bson.RawValue { return boolValue(!Truthy(x.arg(s, 0))) }},
 	"$ifNull": {2, -1, func(s *scope, x *invocation) bson.RawValue {
 		last := len(x.args) - 1
 		for i := range last {
@@ -65,7 +65,7 @@ var logicOperators = map[string]operator{
 		}
 		return x.arg(s, last)
 	}},
-	"$type": {1, 1, func(s *scope, x *invocation) bson.RawValue { return stringValue(typeName(x.arg(s, 0).Type)) }},
+	"$type": {1, 1, func(s *scope, x *invocation) bson.RawValue { return stringValue(TypeName(x.arg(s, 0).Type)) }},
 	"$isNumber": {1, 1, func(s *scope, x *invocation) bson.RawValue {
 		return boolValue(isNumber(x.arg(s, 0)))
 	}},
@@ -79,7 +79,7 @@ type choice struct {
 
 func (x *choice) eval(s *scope) bson.RawValue {
 	for i, c := range x.conditions {
-		if truthy(c.eval(s)) {
+		if Truthy(c.eval(s)) {
 			return x.values[i].eval(s)
 		}
 		if s.err != nil {
@@ -133,7 +133,7 @@ func parseCond(p *expressionParser, v bson.RawValue) (expression, error) {
 
 func parseSwitch(p *expressionParser, v bson.RawValue) (expression, error) {
 	if !isObject(v) {
-		return nil, refuse(40060, "$switch requires an object as an argument, found: %s", typeName(v.Type))
+		return nil, refuse(40060, "$switch requires an object as an argument, found: %s", TypeName(v.Type))
 	}
 	x := &choice{}
 	e := elementsOf(v.Value)
@@ -145,7 +145,7 @@ func parseSwitch(p *expressionParser, v bson.RawValue) (expression, error) {
 		var err error
 		switch name := string(key); {
 		case name == "branches" && !isArray(item):
-			err = refuse(40061, "$switch expected an array for 'branches', found: %s", typeName(item.Type))
+			err = refuse(40061, "$switch expected an array for 'branches', found: %s", TypeName(item.Type))
 		case name == "branches":
 			err = x.branches(p, item)
 		case name == "default":
@@ -166,7 +166,7 @@ func parseSwitch(p *expressionParser, v bson.RawValue) (expression, error) {
 func (x *choice) branches(p *expressionParser, list bson.RawValue) error {
 	for _, branch := range arrayItems(list.Value) {
 		if !isObject(branch) {
-			return refuse(40062, "$switch expected each branch to be an object, found: %s", typeName(branch.Type))
+			return refuse(40062, "$switch expected each branch to be an object, found: %s", TypeName(branch.Type))
 		}
 		var condition, value expression
 		e := elementsOf(branch.Value)

@@ -34,7 +34,7 @@ func evalAdd(s *scope, x *invocation) bson.RawValue {
 		case v.Type == bson.TypeDateTime:
 			date, v = true, int64Value(readInt64(v))
 		case !isNumber(v):
-			return s.fail(typeMismatch, "$add only supports numeric or date types, not %s", typeName(v.Type))
+			return s.fail(typeMismatch, "$add only supports numeric or date types, not %s", TypeName(v.Type))
 		}
 		ints = ints && v.Type == bson.TypeInt32
 		total = addWide(total, v)
@@ -113,7 +113,7 @@ func evalSubtract(s *scope, x *invocation) bson.RawValue {
 		}
 		return s.fail(overflow, "date overflow")
 	}
-	return s.fail(typeMismatch, "can't $subtract %s from %s", typeName(b.Type), typeName(a.Type))
+	return s.fail(typeMismatch, "can't $subtract %s from %s", TypeName(b.Type), TypeName(a.Type))
 }
 
 func subtractWide(a, b bson.RawValue) bson.RawValue {
@@ -144,7 +144,7 @@ func evalMultiply(s *scope, x *invocation) bson.RawValue {
 		case nullish(v):
 			return nullValue()
 		case !isNumber(v):
-			return s.fail(typeMismatch, "$multiply only supports numeric types, not %s", typeName(v.Type))
+			return s.fail(typeMismatch, "$multiply only supports numeric types, not %s", TypeName(v.Type))
 		}
 		ints = ints && v.Type == bson.TypeInt32
 		next, ok := mulNumbers(product, v)
@@ -170,7 +170,7 @@ func pair(s *scope, x *invocation, code int32) (a, b, result bson.RawValue, ok b
 	case nullish(a) || nullish(b):
 		result = nullValue()
 	default:
-		result = s.fail(code, "%s only supports numeric types, not %s and %s", x.name, typeName(a.Type), typeName(b.Type))
+		result = s.fail(code, "%s only supports numeric types, not %s and %s", x.name, TypeName(a.Type), TypeName(b.Type))
 	}
 	return a, b, result, false
 }
@@ -227,7 +227,7 @@ func number(s *scope, x *invocation) (v, result bson.RawValue, ok bool) {
 	case nullish(v):
 		result = nullValue()
 	default:
-		result = s.fail(28765, "%s only supports numeric types, not %s", x.name, typeName(v.Type))
+		result = s.fail(28765, "%s only supports numeric types, not %s", x.name, TypeName(v.Type))
 	}
 	return v, result, false
 }

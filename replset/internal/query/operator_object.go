@@ -16,7 +16,7 @@ var objectOperators = map[string]operator{
 				return bson.RawValue{}
 			case nullish(v):
 			case !isObject(v):
-				return s.fail(40400, "$mergeObjects requires object inputs, but input %s is of type %s", text(v), typeName(v.Type))
+				return s.fail(40400, "$mergeObjects requires object inputs, but input %s is of type %s", text(v), TypeName(v.Type))
 			default:
 				m.take(v.Value)
 			}
@@ -29,7 +29,7 @@ var objectOperators = map[string]operator{
 		case nullish(v):
 			return nullValue()
 		case !isObject(v):
-			return s.fail(40390, "$objectToArray requires a document input, found: %s", typeName(v.Type))
+			return s.fail(40390, "$objectToArray requires a document input, found: %s", TypeName(v.Type))
 		}
 		var pairs []bson.RawValue
 		e := elementsOf(v.Value)
@@ -94,29 +94,29 @@ func evalArrayToObject(s *scope, x *invocation) bson.RawValue {
 	case nullish(v):
 		return nullValue()
 	case !isArray(v):
-		return s.fail(40386, "$arrayToObject requires an array input, found: %s", typeName(v.Type))
+		return s.fail(40386, "$arrayToObject requires an array input, found: %s", TypeName(v.Type))
 	}
 	m := &mergedFields{}
 	items := arrayItems(v.Value)
 	for i, item := range items {
 		if i == 0 && !isArray(item) && !isObject(item) {
-			return s.fail(40398, "Unrecognised input type format for $arrayToObject: %s", typeName(item.Type))
+			return s.fail(40398, "Unrecognised input type format for $arrayToObject: %s", TypeName(item.Type))
 		}
 		var key, value bson.RawValue
 		if isArray(items[0]) {
 			if !isArray(item) {
-				return s.fail(40396, "$arrayToObject requires a consistent input format. Elements mustall be arrays or all be objects. Array was detected, now found: %s", typeName(item.Type))
+				return s.fail(40396, "$arrayToObject requires a consistent input format. Elements mustall be arrays or all be objects. Array was detected, now found: %s", TypeName(item.Type))
 			}
 			parts := arrayItems(item.Value)
 			if len(parts) != 2 {
 				return s.fail(40397, "$arrayToObject requires an array of size 2 arrays,found array of size: %d", len(parts))
 			}
 			if key, value = parts[0], parts[1]; key.Type != bson.TypeString {
-				return s.fail(40395, "$arrayToObject requires an array of key-value pairs, where the key must be of type string. Found key type: %s", typeName(key.Type))
+				return s.fail(40395, "$arrayToObject requires an array of key-value pairs, where the key must be of type string. Found key type: %s", TypeName(key.Type))
 			}
 		} else {
 			if !isObject(item) {
-				return s.fail(40391, "$arrayToObject requires a consistent input format. Elements mustall be arrays or all be objects. Object was detected, now found: %s", typeName(item.Type))
+				return s.fail(40391, "$arrayToObject requires a consistent input format. Elements mustall be arrays or all be objects. Object was detected, now found: %s", TypeName(item.Type))
 			}
 			if n := fieldCount(item.Value); n != 2 {
 				return s.fail(40392, "$arrayToObject requires an object keys of 'k' and 'v'. Found incorrect number of keys:%d", n)
@@ -126,7 +126,7 @@ func evalArrayToObject(s *scope, x *invocation) bson.RawValue {
 			case missing(key) || missing(value):
 				return s.fail(40393, "$arrayToObject requires an object with keys 'k' and 'v'. Missing either or both keys from: %s", text(item))
 			case key.Type != bson.TypeString:
-				return s.fail(40394, "$arrayToObject requires an object with keys 'k' and 'v', where the value of 'k' must be of type string. Found type: %s", typeName(key.Type))
+				return s.fail(40394, "$arrayToObject requires an object with keys 'k' and 'v', where the value of 'k' must be of type string. Found type: %s", TypeName(key.Type))
 			}
 		}
 		name := readString(key)

@@ -85,14 +85,14 @@ var setOperators = map[string]operator{
 		if !ok {
 			return result
 		}
-		return boolValue(slices.ContainsFunc(items, truthy))
+		return boolValue(slices.ContainsFunc(items, Truthy))
 	}},
 	"$allElementsTrue": {1, 1, func(s *scope, x *invocation) bson.RawValue {
 		items, result, ok := argumentSet(s, x, 0, 17040, "$allElementsTrue's argument must be an array, but is %s", false)
 		if !ok {
 			return result
 		}
-		return boolValue(!slices.ContainsFunc(items, func(v bson.RawValue) bool { return !truthy(v) }))
+		return boolValue(!slices.ContainsFunc(items, func(v bson.RawValue) bool { return !Truthy(v) }))
 	}},
 }
 
@@ -106,7 +106,7 @@ func argumentSet(s *scope, x *invocation, i int, code int32, format string, null
 	case nulls && nullish(v):
 		return nil, nullValue(), false
 	case !isArray(v):
-		return nil, s.fail(code, format, typeName(v.Type)), false
+		return nil, s.fail(code, format, TypeName(v.Type)), false
 	}
 	return arrayItems(v.Value), result, true
 }

@@ -19,7 +19,7 @@ var stringOperators = map[string]operator{
 			case nullish(v):
 				return nullValue()
 			case v.Type != bson.TypeString:
-				return s.fail(16702, "$concat only supports strings, not %s", typeName(v.Type))
+				return s.fail(16702, "$concat only supports strings, not %s", TypeName(v.Type))
 			}
 			all.Write(readString(v))
 		}
@@ -38,14 +38,14 @@ var stringOperators = map[string]operator{
 	"$strLenBytes": {1, 1, func(s *scope, x *invocation) bson.RawValue {
 		v := x.arg(s, 0)
 		if v.Type != bson.TypeString {
-			return s.fail(34473, "$strLenBytes requires a string argument, found: %s", typeName(v.Type))
+			return s.fail(34473, "$strLenBytes requires a string argument, found: %s", TypeName(v.Type))
 		}
 		return int32Value(int32(len(readString(v))))
 	}},
 	"$strLenCP": {1, 1, func(s *scope, x *invocation) bson.RawValue {
 		v := x.arg(s, 0)
 		if v.Type != bson.TypeString {
-			return s.fail(34471, "$strLenCP requires a string argument, found: %s", typeName(v.Type))
+			return s.fail(34471, "$strLenCP requires a string argument, found: %s", TypeName(v.Type))
 		}
 		return int32Value(int32(utf8.RuneCount(readString(v))))
 	}},
@@ -58,9 +58,9 @@ var stringOperators = map[string]operator{
 		case nullish(v) || nullish(separator):
 			return nullValue()
 		case v.Type != bson.TypeString:
-			return s.fail(40085, "$split requires an expression that evaluates to a string as a first argument, found: %s", typeName(v.Type))
+			return s.fail(40085, "$split requires an expression that evaluates to a string as a first argument, found: %s", TypeName(v.Type))
 		case separator.Type != bson.TypeString:
-			return s.fail(40086, "$split requires an expression that evaluates to a string as a second argument, found: %s", typeName(separator.Type))
+			return s.fail(40086, "$split requires an expression that evaluates to a string as a second argument, found: %s", TypeName(separator.Type))
 		case len(readString(separator)) == 0:
 			return s.fail(40087, "$split requires a non-empty separator")
 		}
@@ -99,10 +99,10 @@ func coerced(s *scope, v bson.RawValue) string {
 	case bson.TypeDateTime:
 		return time.UnixMilli(readInt64(v)).UTC().Format("2006-01-02T15:04:05.000Z")
 	case bson.TypeDouble, bson.TypeDecimal128, bson.TypeTimestamp:
-		s.fail(notImplemented, "a string of a %s is not supported by this server", typeName(v.Type))
+		s.fail(notImplemented, "a string of a %s is not supported by this server", TypeName(v.Type))
 		return ""
 	}
-	s.fail(16007, "can't convert from BSON type %s to String", typeName(v.Type))
+	s.fail(16007, "can't convert from BSON type %s to String", TypeName(v.Type))
 	return ""
 }
 
@@ -112,9 +112,9 @@ func evalSubstrBytes(s *scope, x *invocation) bson.RawValue {
 	case s.err != nil:
 		return bson.RawValue{}
 	case !isNumber(from):
-		return s.fail(16034, "%s:  starting index must be a numeric type (is BSON type %s)", x.name, typeName(from.Type))
+		return s.fail(16034, "%s:  starting index must be a numeric type (is BSON type %s)", x.name, TypeName(from.Type))
 	case !isNumber(length):
-		return s.fail(16035, "%s:  length must be a numeric type (is BSON type %s)", x.name, typeName(length.Type))
+		return s.fail(16035, "%s:  length must be a numeric type (is BSON type %s)", x.name, TypeName(length.Type))
 	}
 	size := int64(len(str))
 	low, _ := truncated(from)
@@ -142,14 +142,14 @@ func evalSubstrCP(s *scope, x *invocation) bson.RawValue {
 		return bson.RawValue{}
 	}
 	if !isNumber(from) {
-		return s.fail(34450, "$substrCP: starting index must be a numeric type (is BSON type %s)", typeName(from.Type))
+		return s.fail(34450, "$substrCP: starting index must be a numeric type (is BSON type %s)", TypeName(from.Type))
 	}
 	low, ok := whole32(from)
 	if !ok {
 		return s.fail(34451, "$substrCP: starting index cannot be represented as a 32-bit integral value: %s", text(from))
 	}
 	if !isNumber(length) {
-		return s.fail(34452, "$substrCP: length must be a numeric type (is BSON type %s)", typeName(length.Type))
+		return s.fail(34452, "$substrCP: length must be a numeric type (is BSON type %s)", TypeName(length.Type))
 	}
 	n, ok := whole32(length)
 	switch {

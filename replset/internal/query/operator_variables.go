@@ -94,7 +94,7 @@ func (x *loop) eval(s *scope) bson.RawValue {
 	case nullish(input):
 		return nullValue()
 	case !isArray(input):
-		return s.fail(x.code, "input to %s must be an array not %s", x.op, typeName(input.Type))
+		return s.fail(x.code, "input to %s must be an array not %s", x.op, TypeName(input.Type))
 	}
 	limit := int64(-1)
 	if x.limit != nil {
@@ -120,7 +120,7 @@ func (x *loop) eval(s *scope) bson.RawValue {
 			return bson.RawValue{}
 		case !x.keep:
 			out = append(out, orNull(v))
-		case truthy(v):
+		case Truthy(v):
 			out = append(out, item)
 		}
 		if x.keep && int64(len(out)) == limit {
@@ -137,7 +137,7 @@ func loopVariable(args map[string]bson.RawValue) (string, error) {
 		return "this", nil
 	}
 	if as.Type != bson.TypeString {
-		return "", refuse(typeMismatch, "'as' must be a string, but is %s", typeName(as.Type))
+		return "", refuse(typeMismatch, "'as' must be a string, but is %s", TypeName(as.Type))
 	}
 	name := string(readString(as))
 	return name, checkVariable(name)
@@ -211,7 +211,7 @@ const maxFold = 100 << 20
 
 func parseReduce(p *expressionParser, v bson.RawValue) (expression, error) {
 	if !isObject(v) {
-		return nil, refuse(40075, "$reduce requires an object as an argument, found: %s", typeName(v.Type))
+		return nil, refuse(40075, "$reduce requires an object as an argument, found: %s", TypeName(v.Type))
 	}
 	x := &fold{}
 	e := elementsOf(v.Value)

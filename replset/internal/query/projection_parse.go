@@ -92,7 +92,7 @@ func (pp *projectionParser) element(dotted, name string, v bson.RawValue, parent
 	case isObject(v):
 		return pp.document(dotted, name, v, parent)
 	case isNumber(v), v.Type == bson.TypeBoolean:
-		return pp.plain(dotted, name, truthy(v), parent)
+		return pp.plain(dotted, name, Truthy(v), parent)
 	}
 	return pp.computed(dotted, name, v, parent)
 }
@@ -172,9 +172,9 @@ func (pp *projectionParser) slice(name string, v bson.RawValue, parent *projecte
 		case len(items) != 2:
 			return refuse(31272, "$slice array argument should be of form [skip, limit]")
 		case !isNumber(items[0]):
-			return refuse(31257, "$slice expects the skip argument to be a number, got %s", typeName(items[0].Type))
+			return refuse(31257, "$slice expects the skip argument to be a number, got %s", TypeName(items[0].Type))
 		case !isNumber(items[1]):
-			return refuse(31258, "$slice expects the limit argument to be a number, got %s", typeName(items[1].Type))
+			return refuse(31258, "$slice expects the limit argument to be a number, got %s", TypeName(items[1].Type))
 		}
 		r.skip, r.limit = clampInt(items[0]), clampInt(items[1])
 		if r.limit <= 0 {
@@ -203,7 +203,7 @@ func clampInt(v bson.RawValue) int64 {
 
 func (pp *projectionParser) elemMatch(dotted, name string, v, operand bson.RawValue, parent *projected) error {
 	if !isObject(operand) {
-		return refuse(31274, "elemMatch: Invalid argument, object required, but got %s", typeName(operand.Type))
+		return refuse(31274, "elemMatch: Invalid argument, object required, but got %s", TypeName(operand.Type))
 	}
 	if strings.Contains(dotted, ".") {
 		return refuse(31275, "Cannot use $elemMatch projection on a nested field.")

@@ -164,7 +164,7 @@ func compileUnset(spec bson.RawValue) (stage, error) {
 
 func compileAddFields(name string, spec bson.RawValue) (stage, error) {
 	if !isObject(spec) {
-		return nil, refuse(40272, "%s specification stage must be an object, got %s", name, typeName(spec.Type))
+		return nil, refuse(40272, "%s specification stage must be an object, got %s", name, TypeName(spec.Type))
 	}
 	a := &addition{}
 	e := elementsOf(spec.Value)

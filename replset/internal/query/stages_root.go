@@ -8,7 +8,7 @@ import (
 
 func compileReplaceRoot(spec bson.RawValue) (stage, error) {
 	if !isObject(spec) {
-		return nil, refuse(40229, "expected an object as specification for $replaceRoot stage, got %s", typeName(spec.Type))
+		return nil, refuse(40229, "expected an object as specification for $replaceRoot stage, got %s", TypeName(spec.Type))
 	}
 	var root bson.RawValue
 	e := elementsOf(spec.Value)
@@ -41,7 +41,7 @@ func replaceRoot(what string, spec bson.RawValue) (stage, error) {
 	return mapped(func(s *scope) bson.Raw {
 		v := x.eval(s)
 		if !isObject(v) {
-			s.fail(40228, "%s must evaluate to an object, but resulting value was: %s. Type of resulting value: '%s'. Input document: %s", what, text(v), typeName(v.Type), text(documentValue(s.root)))
+			s.fail(40228, "%s must evaluate to an object, but resulting value was: %s. Type of resulting value: '%s'. Input document: %s", what, text(v), TypeName(v.Type), text(documentValue(s.root)))
 		}
 		return v.Value
 	}), nil

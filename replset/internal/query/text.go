@@ -78,7 +78,7 @@ func writeText(b *strings.Builder, v bson.RawValue, depth int) {
 	case 0:
 		b.WriteString("EOO")
 	default:
-		b.WriteString(typeName(v.Type))
+		b.WriteString(TypeName(v.Type))
 	}
 }
 

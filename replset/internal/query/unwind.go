@@ -25,7 +25,7 @@ func compileUnwind(spec bson.RawValue) (stage, error) {
 			return nil, err
 		}
 	default:
-		return nil, refuse(15981, "expected either a string or an object as specification for $unwind stage, got %s", typeName(spec.Type))
+		return nil, refuse(15981, "expected either a string or an object as specification for $unwind stage, got %s", TypeName(spec.Type))
 	}
 	if dotted == "" {
 		return nil, refuse(28812, "no path specified to $unwind stage")
@@ -50,17 +50,17 @@ func (u *unwind) parse(spec []byte) (dotted string, err error) {
 		switch string(key) {
 		case "path":
 			if v.Type != bson.TypeString {
-				return "", refuse(28808, "expected a string as the path for $unwind stage, got %s", typeName(v.Type))
+				return "", refuse(28808, "expected a string as the path for $unwind stage, got %s", TypeName(v.Type))
 			}
 			dotted = string(readString(v))
 		case "preserveNullAndEmptyArrays":
 			if v.Type != bson.TypeBoolean {
-				return "", refuse(28809, "expected a boolean for the preserveNullAndEmptyArrays option to $unwind stage, got %s", typeName(v.Type))
+				return "", refuse(28809, "expected a boolean for the preserveNullAndEmptyArrays option to $unwind stage, got %s", TypeName(v.Type))
 			}
 			u.preserve = readBool(v)
 		case "includeArrayIndex":
 			if v.Type != bson.TypeString || len(readString(v)) == 0 {
-				return "", refuse(28810, "expected a non-empty string for the includeArrayIndex option to $unwind stage, got %s", typeName(v.Type))
+				return "", refuse(28810, "expected a non-empty string for the includeArrayIndex option to $unwind stage, got %s", TypeName(v.Type))
 			}
 			u.index = string(readString(v))
 			if u.index[0] == '$' {

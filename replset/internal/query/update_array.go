@@ -37,19 +37,19 @@ func parsePush(v bson.RawValue) (modifier, error) {
 		switch clause {
 		case "$each":
 			if !isArray(operand) {
-				return nil, refuse(badValue, "The argument to $each in $push must be an array but it was of type: %s", typeName(operand.Type))
+				return nil, refuse(badValue, "The argument to $each in $push must be an array but it was of type: %s", TypeName(operand.Type))
 			}
 			m.values = arrayItems(operand.Value)
 		case "$slice":
 			n, err := parseInteger(clause, operand, false)
 			if err != nil {
-				return nil, refuse(badValue, "The value for $slice must be an integer value but was given type: %s", typeName(operand.Type))
+				return nil, refuse(badValue, "The value for $slice must be an integer value but was given type: %s", TypeName(operand.Type))
 			}
 			m.slice = n
 		case "$position":
 			n, err := parseInteger(clause, operand, false)
 			if err != nil {
-				return nil, refuse(badValue, "The value for $position must be an integer value, not of type: %s", typeName(operand.Type))
+				return nil, refuse(badValue, "The value for $position must be an integer value, not of type: %s", TypeName(operand.Type))
 			}
 			m.position = n
 		case "$sort":
@@ -134,7 +134,7 @@ func (p path) plain(v bson.RawValue) bson.RawValue {
 
 func (m *push) update(st *applyState, n *updateNode, v bson.RawValue) (bson.RawValue, error) {
 	if !isArray(v) {
-		return v, refuse(badValue, "The field '%s' must be an array but is of type %s in document {%s}", n.path, typeName(v.Type), st.id())
+		return v, refuse(badValue, "The field '%s' must be an array but is of type %s in document {%s}", n.path, TypeName(v.Type), st.id())
 	}
 	if m.position == math.MaxInt64 && m.slice == math.MaxInt64 && m.order == nil {
 		return appendItems(v, m.values), nil
@@ -198,7 +198,7 @@ func parseAddToSet(v bson.RawValue) (modifier, error) {
 		e := elementsOf(v.Value)
 		if key, each, _ := e.next(); string(key) == "$each" {
 			if !isArray(each) {
-				return nil, refuse(typeMismatch, "The argument to $each in $addToSet must be an array but it was of type %s", typeName(each.Type))
+				return nil, refuse(typeMismatch, "The argument to $each in $addToSet must be an array but it was of type %s", TypeName(each.Type))
 			}
 			if len(e.rest) > 0 {
 				return nil, refuse(badValue, "Found unexpected fields after $each in $addToSet: %s", text(v))
@@ -221,7 +221,7 @@ func addMissing(set, values []bson.RawValue) []bson.RawValue {
 
 func (m *addToSet) update(_ *applyState, n *updateNode, v bson.RawValue) (bson.RawValue, error) {
 	if !isArray(v) {
-		return v, refuse(badValue, "Cannot apply $addToSet to non-array field. Field named '%s' has non-array type %s", n.name, typeName(v.Type))
+		return v, refuse(badValue, "Cannot apply $addToSet to non-array field. Field named '%s' has non-array type %s", n.name, TypeName(v.Type))
 	}
 	old := arrayItems(v.Value)
 	return appendItems(v, addMissing(old, m.values)[len(old):]), nil
@@ -248,7 +248,7 @@ func parsePop(name string, v bson.RawValue) (modifier, error) {
 
 func (m *pop) update(_ *applyState, n *updateNode, v bson.RawValue) (bson.RawValue, error) {
 	if !isArray(v) {
-		return v, refuse(typeMismatch, "Path '%s' contains an element of non-array type '%s'", n.path, typeName(v.Type))
+		return v, refuse(typeMismatch, "Path '%s' contains an element of non-array type '%s'", n.path, TypeName(v.Type))
 	}
 	items := arrayItems(v.Value)
 	switch {
@@ -298,7 +298,7 @@ func pullWhere(p predicate) *pull {
 
 func parsePullAll(v bson.RawValue) (modifier, error) {
 	if !isArray(v) {
-		return nil, refuse(badValue, "$pullAll requires an array argument but was given a %s", typeName(v.Type))
+		return nil, refuse(badValue, "$pullAll requires an array argument but was given a %s", TypeName(v.Type))
 	}
 	values := arrayItems(v.Value)
 	return &pull{drop: func(item bson.RawValue) bool {

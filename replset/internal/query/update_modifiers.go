@@ -90,7 +90,7 @@ func parseArithmetic(op, name string, v bson.RawValue) (modifier, error) {
 
 func (m *arithmetic) update(st *applyState, n *updateNode, v bson.RawValue) (bson.RawValue, error) {
 	if !isNumber(v) {
-		return v, refuse(typeMismatch, "Cannot apply %s to a value of non-numeric type. {%s} has the field '%s' of non-numeric type %s", m.op, st.id(), n.name, typeName(v.Type))
+		return v, refuse(typeMismatch, "Cannot apply %s to a value of non-numeric type. {%s} has the field '%s' of non-numeric type %s", m.op, st.id(), n.name, TypeName(v.Type))
 	}
 	var result bson.RawValue
 	var ok bool
@@ -124,7 +124,7 @@ func parseCurrentDate(v bson.RawValue) (modifier, error) {
 		return &currentDate{}, nil
 	case bson.TypeEmbeddedDocument:
 	default:
-		return nil, refuse(badValue, "%s is not valid type for $currentDate. Please use a boolean ('true') or a $type expression ({$type: 'timestamp/date'}).", typeName(v.Type))
+		return nil, refuse(badValue, "%s is not valid type for $currentDate. Please use a boolean ('true') or a $type expression ({$type: 'timestamp/date'}).", TypeName(v.Type))
 	}
 	m := &currentDate{}
 	found := false
@@ -183,7 +183,7 @@ type bitStep struct {
 
 func parseBit(v bson.RawValue) (modifier, error) {
 	if !isObject(v) {
-		return nil, refuse(badValue, "The $bit modifier is not compatible with a %s. You must pass in an embedded document: {$bit: {field: {and/or/xor: #}}", typeName(v.Type))
+		return nil, refuse(badValue, "The $bit modifier is not compatible with a %s. You must pass in an embedded document: {$bit: {field: {and/or/xor: #}}", TypeName(v.Type))
 	}
 	m := &bit{}
 	e := elementsOf(v.Value)
@@ -197,7 +197,7 @@ func parseBit(v bson.RawValue) (modifier, error) {
 			return nil, refuse(badValue, "The $bit modifier only supports 'and', 'or', and 'xor', not '%s' which is an unknown operator: {%s}", op, elementText(op, operand))
 		}
 		if _, ok := asInt(operand); !ok {
-			return nil, refuse(badValue, "The $bit modifier field must be an Integer(32/64 bit); a '%s' is not supported here: {%s}", typeName(operand.Type), elementText(op, operand))
+			return nil, refuse(badValue, "The $bit modifier field must be an Integer(32/64 bit); a '%s' is not supported here: {%s}", TypeName(operand.Type), elementText(op, operand))
 		}
 		m.steps = append(m.steps, bitStep{op, operand})
 	}
@@ -210,7 +210,7 @@ func parseBit(v bson.RawValue) (modifier, error) {
 func (m *bit) update(st *applyState, n *updateNode, v bson.RawValue) (bson.RawValue, error) {
 	result, ok := asInt(v)
 	if !ok {
-		return v, refuse(badValue, "Cannot apply $bit to a value of non-integral type.%s has the field %s of non-integer type %s", st.id(), n.name, typeName(v.Type))
+		return v, refuse(badValue, "Cannot apply $bit to a value of non-integral type.%s has the field %s of non-integer type %s", st.id(), n.name, TypeName(v.Type))
 	}
 	long := v.Type == bson.TypeInt64
 	for _, s := range m.steps {

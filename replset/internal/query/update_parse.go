@@ -26,7 +26,7 @@ func (p *updateParser) parse(doc []byte) error {
 			return refuse(failedToParse, "Unknown modifier: %s. Expected a valid update modifier or pipeline-style update specified as an array", op)
 		}
 		if !isObject(v) {
-			return refuse(failedToParse, "Modifiers operate on fields but we found type %s instead. For example: {$mod: {<field>: ...}} not {%s}", typeName(v.Type), elementText(op, v))
+			return refuse(failedToParse, "Modifiers operate on fields but we found type %s instead. For example: {$mod: {<field>: ...}} not {%s}", TypeName(v.Type), elementText(op, v))
 		}
 		fields := elementsOf(v.Value)
 		for {

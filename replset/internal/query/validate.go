@@ -92,7 +92,7 @@ func ValidateDocument(doc bson.Raw, forInsert bool) error {
 func checkID(v bson.RawValue) error {
 	switch v.Type {
 	case bson.TypeArray, bson.TypeRegex, bson.TypeUndefined:
-		return refuse(invalidIDField, "The '_id' value cannot be of type %s", typeName(v.Type))
+		return refuse(invalidIDField, "The '_id' value cannot be of type %s", TypeName(v.Type))
 	case bson.TypeEmbeddedDocument:
 		e := elementsOf(v.Value)
 		for {

@@ -10,6 +10,7 @@ import (
 
 	"go.mongodb.org/mongo-driver/v2/bson"
 
+	"github.com/evenkeel/evenkeel/replset/internal/query"
 	"github.com/evenkeel/evenkeel/replset/internal/repl"
 )
 
@@ -175,7 +176,7 @@ func getParameter(c *conn, r *request) error {
 	var chosen bson.D
 	for _, f := range r.args {
 		if string(f.key) == "allParameters" {
-			all = all || truthy(f.value)
+			all = all || query.Truthy(f.value)
 			continue
 		}
 		for _, p := range params {

@@ -7,6 +7,8 @@ import (
 
 	"github.com/xdg-go/scram"
 	"go.mongodb.org/mongo-driver/v2/bson"
+
+	"github.com/evenkeel/evenkeel/replset/internal/query"
 )
 
 var authCommands = []*command{
@@ -54,7 +56,7 @@ func saslStart(c *conn, r *request) error {
 			payload = p.payload()
 		case "options":
 			if v, ok := lookup(p.document(), "skipEmptyExchange"); ok {
-				short = truthy(v)
+				short = query.Truthy(v)
 			}
 		case "autoAuthorize":
 		case "db": // as in a hello's speculativeAuthenticate

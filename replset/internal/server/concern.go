@@ -175,7 +175,7 @@ func (wc *writeConcern) takeW(v bson.RawValue) error {
 	}
 	n, ok := integral(v)
 	if !ok {
-		return refuse(codeFailedToParse, "w has to be a number, string, or object; found: %s", typeName(v.Type))
+		return refuse(codeFailedToParse, "w has to be a number, string, or object; found: %s", query.TypeName(v.Type))
 	}
 	if n < 0 || n > 50 {
 		return refuse(codeFailedToParse, "w has to be a non-negative number and not greater than 50; found: %d", n)

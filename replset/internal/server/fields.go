@@ -14,10 +14,10 @@ import (
 
 func errType(where, name string, got bson.Type, want ...string) *query.Error {
 	if len(want) == 1 {
-		return refuse(codeTypeMismatch, "BSON field '%s.%s' is the wrong type '%s', expected type '%s'", where, name, typeName(got), want[0])
+		return refuse(codeTypeMismatch, "BSON field '%s.%s' is the wrong type '%s', expected type '%s'", where, name, query.TypeName(got), want[0])
 	}
 	// The quote inside the bracket is the server's.
-	return refuse(codeTypeMismatch, "BSON field '%s.%s' is the wrong type '%s', expected types '[%s']", where, name, typeName(got), strings.Join(want, ", "))
+	return refuse(codeTypeMismatch, "BSON field '%s.%s' is the wrong type '%s', expected types '[%s']", where, name, query.TypeName(got), strings.Join(want, ", "))
 }
 
 func errUnknownField(where, name string) *query.Error {
@@ -111,7 +111,7 @@ func (p *fieldReader) text() string {
 func (p *fieldReader) flag() bool {
 	switch p.f.value.Type {
 	case bson.TypeBoolean, bson.TypeInt32, bson.TypeInt64, bson.TypeDouble, bson.TypeDecimal128:
-		return truthy(p.f.value)
+		return query.Truthy(p.f.value)
 	}
 	p.wrongType("bool", "long", "int", "decimal", "double")
 	return false
@@ -185,7 +185,7 @@ func (p *fieldReader) documents() []bson.Raw {
 			return docs
 		}
 		if e.value.Type != bson.TypeEmbeddedDocument {
-			p.fail(refuse(codeTypeMismatch, "BSON field '%s.%s.%s' is the wrong type '%s', expected type 'object'", p.where, p.f.key, e.key, typeName(e.value.Type)))
+			p.fail(refuse(codeTypeMismatch, "BSON field '%s.%s.%s' is the wrong type '%s', expected type 'object'", p.where, p.f.key, e.key, query.TypeName(e.value.Type)))
 			return nil
 		}
 		docs = append(docs, bson.Raw(e.value.Value))
@@ -221,7 +221,7 @@ func checkDatabaseName(db string) error {
 // collection reads the name of the collection that a command is for.
 func (r *request) collection() (string, error) {
 	if r.first.Type != bson.TypeString {
-		return "", refuse(codeInvalidNamespace, "collection name has invalid type %s", typeName(r.first.Type))
+		return "", refuse(codeInvalidNamespace, "collection name has invalid type %s", query.TypeName(r.first.Type))
 	}
 	name := text(r.first)
 	if err := checkCollectionName(r.db, name); err != nil {

@@ -87,7 +87,7 @@ func parseFind(r *request) (q findRequest, err error) {
 // optionalFlag reads a boolean of those that the server words differently.
 func (p *fieldReader) optionalFlag() bool {
 	if p.f.value.Type != bson.TypeBoolean {
-		p.fail(refuse(codeTypeMismatch, "Field '%s' should be a boolean value, but found: %s", p.f.key, typeName(p.f.value.Type)))
+		p.fail(refuse(codeTypeMismatch, "Field '%s' should be a boolean value, but found: %s", p.f.key, query.TypeName(p.f.value.Type)))
 		return false
 	}
 	return p.f.value.Boolean()

@@ -1,6 +1,10 @@
 package server
 
-import "go.mongodb.org/mongo-driver/v2/bson"
+import (
+	"go.mongodb.org/mongo-driver/v2/bson"
+
+	"github.com/evenkeel/evenkeel/replset/internal/query"
+)
 
 var getMoreCommand = &command{name: "getMore", run: getMore, readable: true, kind: readKind, inV1: true}
 
@@ -96,7 +100,7 @@ func checkCursorCollection(db, coll string) error {
 
 func killCursors(c *conn, r *request) error {
 	if r.first.Type != bson.TypeString {
-		return refuse(codeInvalidNamespace, "collection name has invalid type %s", typeName(r.first.Type))
+		return refuse(codeInvalidNamespace, "collection name has invalid type %s", query.TypeName(r.first.Type))
 	}
 	coll := string(text(r.first))
 	if err := checkCursorCollection(r.db, coll); err != nil {

@@ -124,12 +124,12 @@ func indexSpec(spec bson.Raw) (bson.Raw, error) {
 		switch k := string(p.f.key); k {
 		case "key":
 			if p.f.value.Type != bson.TypeEmbeddedDocument {
-				return nil, bad(codeTypeMismatch, "The field 'key' must be an object, but got %s", typeName(p.f.value.Type))
+				return nil, bad(codeTypeMismatch, "The field 'key' must be an object, but got %s", query.TypeName(p.f.value.Type))
 			}
 			key = p.document()
 		case "name":
 			if p.f.value.Type != bson.TypeString {
-				return nil, bad(codeTypeMismatch, "The field 'name' must be a string, but got %s", typeName(p.f.value.Type))
+				return nil, bad(codeTypeMismatch, "The field 'name' must be a string, but got %s", query.TypeName(p.f.value.Type))
 			}
 			name, hasName = p.text(), true
 		case "v":
@@ -194,7 +194,7 @@ func checkIndexKey(key bson.Raw) *query.Error {
 		}
 		direction, ok := number(f.value)
 		if !ok {
-			return refuse(codeCannotCreateIndex, "Values in v:2 index key pattern cannot be of type %s. Only numbers > 0, numbers < 0, and strings are allowed.", typeName(f.value.Type))
+			return refuse(codeCannotCreateIndex, "Values in v:2 index key pattern cannot be of type %s. Only numbers > 0, numbers < 0, and strings are allowed.", query.TypeName(f.value.Type))
 		}
 		if direction == 0 {
 			return refuse(codeCannotCreateIndex, "Values in the index key pattern cannot be 0.")
@@ -221,7 +221,7 @@ func hasIndex(have []repl.IndexInfo, spec bson.Raw) (bool, error) {
 	for _, ix := range have {
 		sameKey, sameName := sameKeys(ix.Key, key.Value), ix.Name == string(text(name))
 		switch {
-		case sameKey && (ix.Name == "_id_" || sameName && ix.Unique == truthy(unique)):
+		case sameKey && (ix.Name == "_id_" || sameName && ix.Unique == query.Truthy(unique)):
 			return true, nil
 		case sameName:
 			return false, refuse(86, "An existing index has the same name as the requested index. When index names are not specified, they are auto generated and can cause conflicts. Please refer to our documentation. Requested index: %s, existing index: %s", shown(spec), shown(ix.Spec))

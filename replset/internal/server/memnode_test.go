@@ -301,7 +301,7 @@ func (w memWriter) CreateIndex(db, coll string, spec bson.Raw) (bool, error) {
 			return false, nil
 		}
 	}
-	c.indexes = append(c.indexes, repl.IndexInfo{Name: string(text(name)), Key: key.Value, Unique: truthy(unique), Spec: spec})
+	c.indexes = append(c.indexes, repl.IndexInfo{Name: string(text(name)), Key: key.Value, Unique: query.Truthy(unique), Spec: spec})
 	return true, nil
 }
 

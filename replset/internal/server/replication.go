@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/evenkeel/evenkeel/replset/internal/query"
 	"github.com/evenkeel/evenkeel/replset/internal/repl"
 )
 
@@ -56,8 +57,8 @@ func replSetGetConfig(c *conn, r *request) error {
 func replSetStepDown(c *conn, r *request) error {
 	secs, ok := integral(r.first)
 	if !ok {
-		if truthy(r.first) || r.first.Type == 0 {
-			return refuse(codeTypeMismatch, "Expected field \"replSetStepDown\" to have numeric type, but found %s", typeName(r.first.Type))
+		if query.Truthy(r.first) || r.first.Type == 0 {
+			return refuse(codeTypeMismatch, "Expected field \"replSetStepDown\" to have numeric type, but found %s", query.TypeName(r.first.Type))
 		}
 		secs = 0
 	}
@@ -108,7 +109,7 @@ func replSetStepDown(c *conn, r *request) error {
 func replSetFreeze(c *conn, r *request) error {
 	secs, ok := integral(r.first)
 	if !ok {
-		return refuse(codeTypeMismatch, "Expected field \"replSetFreeze\" to have numeric type, but found %s", typeName(r.first.Type))
+		return refuse(codeTypeMismatch, "Expected field \"replSetFreeze\" to have numeric type, but found %s", query.TypeName(r.first.Type))
 	}
 	if err := r.noFields(); err != nil {
 		return err
@@ -141,7 +142,7 @@ func replSetMaintenance(c *conn, r *request) error {
 	if err != nil {
 		return err
 	}
-	on := truthy(r.first)
+	on := query.Truthy(r.first)
 	switch {
 	case st.Role == repl.Primary:
 		return refuse(codeNotSecondary, "primaries can't modify maintenance mode")

@@ -6,6 +6,7 @@ import (
 
 	"go.mongodb.org/mongo-driver/v2/bson"
 
+	"github.com/evenkeel/evenkeel/replset/internal/query"
 	"github.com/evenkeel/evenkeel/replset/internal/repl"
 )
 
@@ -154,7 +155,7 @@ func appendStorageStats(w *builder, coll repl.Collection, scale int64) {
 func appendCapped(w *builder, coll repl.Collection) {
 	if coll != nil {
 		options := coll.Info().Options
-		if capped, ok := lookup(options, "capped"); ok && truthy(capped) {
+		if capped, ok := lookup(options, "capped"); ok && query.Truthy(capped) {
 			w.bool("capped", true)
 			for _, of := range [][2]string{{"max", "max"}, {"maxSize", "size"}} {
 				if v, ok := lookup(options, of[1]); ok {
@@ -170,7 +171,7 @@ func appendCapped(w *builder, coll repl.Collection) {
 // collStatsStage is the document that a pipeline's leading $collStats makes.
 func (c *conn) collStatsStage(s repl.Snapshot, db, name string, spec bson.RawValue) (bson.Raw, error) {
 	if spec.Type != bson.TypeEmbeddedDocument {
-		return nil, refuse(40601, "$collStats must take a nested object but found a type that is %s", typeName(spec.Type))
+		return nil, refuse(40601, "$collStats must take a nested object but found a type that is %s", query.TypeName(spec.Type))
 	}
 	coll := s.Collection(db, name)
 	var w builder
