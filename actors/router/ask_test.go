@@ -45,7 +45,8 @@ func (d *desk) Offer(r *request.Read, inline bool) (func(), error) {
 	}
 	return func() {
 		ctx, cancel := context.WithCancel(context.Background())
-		r.SetAttempt(cancel)
+		left := func() { cancel() }
+		r.SetAttempt(&left)
 		d.mu.Lock()
 		d.ran++
 		d.mu.Unlock()

@@ -140,7 +140,8 @@ func TestTheCopyThatLosesIsCalledOff(t *testing.T) {
 		}
 		copied := hosts[1].read(asked)
 		var called atomic.Bool
-		copied.SetAttempt(func() { called.Store(true) })
+		left := func() { called.Store(true) }
+		copied.SetAttempt(&left)
 		time.Sleep(15 * time.Millisecond)
 		if synctest.Wait(); len(got) != 1 || !copied.Done() || !called.Load() {
 			t.Errorf("%d replies; the copy is done: %v, called off: %v", len(got), copied.Done(), called.Load())

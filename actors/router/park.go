@@ -21,15 +21,16 @@ const (
 // were parked then. With late set the read is kept anyway.
 func (r *Router) park(read *request.Read, joins uint64, late bool) bool {
 	r.mu.Lock()
-	if r.joins != joins && !late {
+	if r.joins.Load() != joins && !late {
 		r.mu.Unlock()
 		return false
 	}
 	// Stop sets this before it takes the parked reads, under the same lock.
 	stopping := r.stopping.Load()
+	read.Parked.Store(true)
 	if !stopping && !read.Done() {
-		// A reply given between the two lines takes the read off again: its release
-		// waits for the lock.
+		// A reply given between the two lines takes the read off again: it sees Parked, and
+		// waits for the lock. One given before Parked was set is seen here.
 		r.parked[read] = true
 	}
 	r.mu.Unlock()
@@ -44,7 +45,7 @@ func (r *Router) park(read *request.Read, joins uint64, late bool) bool {
 func (r *Router) unpark() {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	r.joins++
+	r.joins.Add(1)
 	if len(r.parked) > 0 && !r.waking {
 		r.waking = true
 		go r.wake()
@@ -59,8 +60,8 @@ func (r *Router) wake() {
 	var waiting []*request.Read
 	for {
 		r.mu.Lock()
-		if r.joins != joins {
-			joins = r.joins
+		if now := r.joins.Load(); now != joins {
+			joins = now
 			waiting = slices.Collect(maps.Keys(r.parked))
 		}
 		if len(waiting) == 0 {

@@ -27,9 +27,7 @@ func (r *Router) route(read *request.Read, inline bool) (run func()) {
 func (r *Router) send(read *request.Read, patient, inline bool) (run func(), again bool) {
 	for {
 		// Before the picks: what joins while they go on is noticed by park.
-		r.mu.Lock()
-		joins := r.joins
-		r.mu.Unlock()
+		joins := r.joins.Load()
 		run, placed, full := r.place(read, inline)
 		if placed {
 			return run, false

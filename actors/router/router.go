@@ -47,10 +47,11 @@ type Router struct {
 	stopping atomic.Bool   // new reads are refused, and none is parked
 	over     atomic.Bool   // no read is sent any more
 	idle     chan struct{} // has a value after the last read was answered
+	askers   sync.Pool     // of *asker; of this router's, whose time may be a test's own
 
 	mu     sync.Mutex
 	parked map[*request.Read]bool // mu; reads that wait for a host
-	joins  uint64                 // mu; how often a host joined, see park
+	joins  atomic.Uint64          // grows under mu; how often a host joined, see park
 	waking bool                   // mu; wake is running
 }
 
@@ -153,38 +154,65 @@ func (r *Router) Submit(m *messages.Read, deliver func(*messages.ReadReply)) (ca
 // host has a free worker the caller's goroutine does its work: nothing is handed
 // over, which would take longer than all the rest that is not the server's.
 func (r *Router) Ask(ctx context.Context, m *messages.Read) *messages.ReadReply {
-	replies := make(chan *messages.ReadReply, 1)
-	deliver := func(rep *messages.ReadReply) { replies <- rep }
-	read, err := r.accept(m, deliver)
+	asker := r.asker()
+	read, err := r.accept(m, asker.deliver)
 	if err != nil {
-		r.refuse(m, err, deliver)
-		return <-replies
-	}
-	giveUp := func() {
-		err := ctx.Err()
-		if errors.Is(err, context.DeadlineExceeded) {
-			read.Fail(r.overdue(read)) // It knows more of it.
-			return
-		}
-		read.Fail(fmt.Errorf("evenkeel: the read was given up: %w", err))
+		r.refuse(m, err, asker.deliver)
+		return asker.wait()
 	}
 	if run := r.route(read, true); run != nil {
 		if ctx.Done() == nil {
 			run()
 		} else {
-			stop := context.AfterFunc(ctx, giveUp)
+			stop := context.AfterFunc(ctx, func() { r.giveUp(ctx, read) })
 			run()
 			stop()
 		}
 	}
 	select {
-	case rep := <-replies:
+	case rep := <-asker.replies:
+		asker.end()
 		return rep
 	case <-ctx.Done():
-		giveUp()
-		return <-replies // That of giving up, unless another was faster.
+		r.giveUp(ctx, read)
+		return asker.wait() // That of giving up, unless another was faster.
 	}
 }
+
+// giveUp answers a read whose asker's context has ended.
+func (r *Router) giveUp(ctx context.Context, read *request.Read) {
+	err := ctx.Err()
+	if errors.Is(err, context.DeadlineExceeded) {
+		read.Fail(r.overdue(read)) // It knows more of it.
+		return
+	}
+	read.Fail(fmt.Errorf("evenkeel: the read was given up: %w", err))
+}
+
+// asker is where a reply is waited for. Since a read is answered exactly once, it serves
+// another one after that.
+type asker struct {
+	router  *Router
+	replies chan *messages.ReadReply
+	deliver func(*messages.ReadReply)
+}
+
+func (r *Router) asker() *asker {
+	if a, ok := r.askers.Get().(*asker); ok {
+		return a
+	}
+	a := &asker{router: r, replies: make(chan *messages.ReadReply, 1)}
+	a.deliver = func(rep *messages.ReadReply) { a.replies <- rep }
+	return a
+}
+
+func (a *asker) wait() *messages.ReadReply {
+	rep := <-a.replies
+	a.end()
+	return rep
+}
+
+func (a *asker) end() { a.router.askers.Put(a) }
 
 // refuse answers a read that was not accepted.
 func (r *Router) refuse(m *messages.Read, err error, deliver func(*messages.ReadReply)) {
@@ -226,13 +254,14 @@ func (r *Router) accept(m *messages.Read, deliver func(*messages.ReadReply)) (*r
 		r.answered()
 		return nil, err
 	}
-	var read *request.Read
-	read = request.NewRead(m, cmd, now, deadline, func() {
-		r.mu.Lock()
-		delete(r.parked, read)
-		r.mu.Unlock()
-		r.answered()
-	}, func(rep *messages.ReadReply) {
+	read := request.NewRead(m, cmd, now, deadline, nil)
+	read.DeliverTo(func(rep *messages.ReadReply) {
+		if read.Parked.Load() {
+			r.mu.Lock()
+			delete(r.parked, read)
+			r.mu.Unlock()
+		}
+		r.answered() // Before the reply, so that an asker who sends again at once is admitted.
 		messages.SetRecent(rep.Err, r.cfg.Recent)
 		switch {
 		case rep.Err != nil && !errors.Is(rep.Err, mongo.ErrNoDocuments):

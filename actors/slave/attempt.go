@@ -144,19 +144,15 @@ func (s *service) evacuated(r *request.Read) {
 
 // attach lets the attempt end when none of its reads waits for it any more.
 func (a *attempt) attach() {
-	if len(a.reads) == 1 {
-		a.reads[0].SetAttempt(a.cancel)
-		return
+	var gone atomic.Int32
+	all := int32(len(a.reads)) // A read's place is another one's later.
+	left := func() {
+		if gone.Add(1) == all {
+			a.cancel()
+		}
 	}
-	left := new(atomic.Int32)
-	left.Store(int32(len(a.reads)))
 	for _, r := range a.reads {
-		gone := new(atomic.Bool) // It may be called twice.
-		r.SetAttempt(func() {
-			if gone.CompareAndSwap(false, true) && left.Add(-1) == 0 {
-				a.cancel()
-			}
-		})
+		r.SetAttempt(&left)
 	}
 }
 

@@ -80,7 +80,7 @@ func TestAReadThatIsGivenUpWhileItsBatchStartsLeavesItOnce(t *testing.T) {
 	for i := range attempts {
 		attempts[i] = &attempt{cancel: func() { off[i] = true }}
 		for range 2 {
-			attempts[i].reads = append(attempts[i].reads, request.NewRead(&messages.Read{}, pointRead, time.Now(), time.Now(), nil, func(*messages.ReadReply) {}))
+			attempts[i].reads = append(attempts[i].reads, request.NewRead(&messages.Read{}, pointRead, time.Now(), time.Now(), func(*messages.ReadReply) {}))
 		}
 	}
 	// In step, so that now and then both happen at one moment.

@@ -516,7 +516,7 @@ func ask(cmd *command.Read) *asked { return askWithin(cmd, &messages.Read{}, 5*t
 func askWithin(cmd *command.Read, m *messages.Read, d time.Duration) *asked {
 	a := &asked{}
 	now := time.Now()
-	a.Read = request.NewRead(m, cmd, now, now.Add(d), nil, func(rep *messages.ReadReply) {
+	a.Read = request.NewRead(m, cmd, now, now.Add(d), func(rep *messages.ReadReply) {
 		a.mu.Lock()
 		defer a.mu.Unlock()
 		a.replies = append(a.replies, rep)
@@ -570,7 +570,7 @@ func (w *world) got(r *asked) *messages.ReadReply {
 // askPanicking makes a read whose receiver panics.
 func askPanicking(bombs *atomic.Int64) *asked {
 	now := time.Now()
-	a := &asked{Read: request.NewRead(&messages.Read{}, pointRead, now, now.Add(time.Second), nil, func(*messages.ReadReply) {
+	a := &asked{Read: request.NewRead(&messages.Read{}, pointRead, now, now.Add(time.Second), func(*messages.ReadReply) {
 		bombs.Add(1)
 		panic("bomb")
 	})}

@@ -75,7 +75,7 @@ func (m *mill) read() *ground {
 	if m.n(10) == 0 {
 		msg.After = messages.Token{OperationTime: bson.Timestamp{T: uint32(1 + m.n(2))}}
 	}
-	g.Read = request.NewRead(msg, byID(g.id, opts...), now, now.Add(time.Millisecond+m.ms(2000)), nil, func(rep *messages.ReadReply) {
+	g.Read = request.NewRead(msg, byID(g.id, opts...), now, now.Add(time.Millisecond+m.ms(2000)), func(rep *messages.ReadReply) {
 		g.mu.Lock()
 		g.replies, g.replied = append(g.replies, rep), append(g.replied, time.Now())
 		g.mu.Unlock()

@@ -1,7 +1,6 @@
 package slave
 
 import (
-	"context"
 	"math/bits"
 	"slices"
 	"sync/atomic"
@@ -21,7 +20,7 @@ type lane struct {
 	// gone is how many reads were answered while they waited since the last compact: of some
 	// a worker has taken notice since.
 	gone atomic.Int64
-	left context.CancelFunc // counts in gone
+	left func() // counts in gone
 }
 
 func (l *lane) init(workers int) {

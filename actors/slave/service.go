@@ -108,7 +108,7 @@ func (s *service) Offer(r *request.Read, inline bool) (run func(), err error) {
 		return nil, &messages.OverloadedError{Limit: limitHost, Max: int64(limit), Pending: int64(n), Host: s.host.name}
 	}
 	l.queue.add(r, !s.host.cfg.NoBatch, time.Now())
-	r.SetAttempt(l.left) // At once when the read was answered just now.
+	r.SetAttempt(&l.left) // At once when the read was answered just now.
 	return nil, nil
 }
 

@@ -294,7 +294,8 @@ func TestAPanicOfAReplysReceiverDoesNotEndTheWorker(t *testing.T) {
 		var bombs atomic.Int64
 		c.runs(func(context.Context, bson.Raw) (bson.Raw, error) { return reply(), nil })
 		r := ask(pointRead)
-		r.SetAttempt(func() {}) // Replaced by the worker.
+		nothing := func() {}
+		r.SetAttempt(&nothing) // Replaced by the worker.
 		bomb := askPanicking(&bombs)
 		if err := offer(target, bomb, r); err != nil {
 			t.Fatal(err)

@@ -276,7 +276,7 @@ func (w *world) settled(h *Host, s *service) {
 func askThen(cmd *command.Read, then func(*messages.ReadReply)) *asked {
 	a := &asked{}
 	now := time.Now()
-	a.Read = request.NewRead(&messages.Read{}, cmd, now, now.Add(5*time.Second), nil, func(rep *messages.ReadReply) {
+	a.Read = request.NewRead(&messages.Read{}, cmd, now, now.Add(5*time.Second), func(rep *messages.ReadReply) {
 		a.mu.Lock()
 		a.replies = append(a.replies, rep)
 		a.mu.Unlock()

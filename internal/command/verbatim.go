@@ -19,7 +19,18 @@ func Verbatim(doc bson.Raw) bson.D {
 		return bson.D{}
 	}
 	start := len(doc) - len(w.rest) - len(w.value)
-	return bson.D{{Key: string(w.key), Value: tail{w.typ, doc[start : len(doc)-1]}}}
+	d := &verbatim{tail: tail{w.typ, doc[start : len(doc)-1]}}
+	if d.d[0].Key = "_id"; string(w.key) != "_id" {
+		d.d[0].Key = string(w.key)
+	}
+	d.d[0].Value = &d.tail
+	return d.d[:]
+}
+
+// verbatim is a document and what is in it, in one piece of memory.
+type verbatim struct {
+	d    [1]bson.E
+	tail tail
 }
 
 type tail struct {
@@ -28,4 +39,4 @@ type tail struct {
 }
 
 // MarshalBSONValue is called by the driver.
-func (t tail) MarshalBSONValue() (byte, []byte, error) { return byte(t.typ), t.bytes, nil }
+func (t *tail) MarshalBSONValue() (byte, []byte, error) { return byte(t.typ), t.bytes, nil }

@@ -3,7 +3,6 @@
 package request
 
 import (
-	"context"
 	"sync/atomic"
 	"time"
 )
@@ -14,8 +13,9 @@ import (
 type once[R any] struct {
 	replied atomic.Bool
 	timer   atomic.Pointer[time.Timer]
-	// attempt cancels what is on the wire for this request.
-	attempt atomic.Pointer[context.CancelFunc]
+	// attempt is told that nobody waits for this request any more: what is on the wire for
+	// it alone is cancelled.
+	attempt atomic.Pointer[func()]
 	// also is called after the reply was given, before it is delivered.
 	also    atomic.Pointer[func()]
 	deliver func(R)
@@ -32,9 +32,7 @@ func (o *once[R]) give(r R, before func()) bool {
 	if timer := o.timer.Load(); timer != nil {
 		timer.Stop()
 	}
-	if cancel := o.attempt.Load(); cancel != nil {
-		(*cancel)()
-	}
+	o.leave()
 	if also := o.also.Load(); also != nil {
 		(*also)()
 	}
@@ -52,13 +50,20 @@ func (o *once[R]) give(r R, before func()) bool {
 // Done reports whether the reply was given.
 func (o *once[R]) Done() bool { return o.replied.Load() }
 
-// SetAttempt names the function that ends what is now done for the request: the
-// cancel function of the attempt on the wire. When the reply was given in the meantime, the attempt is cancelled at once:
-// give may have run just before the function was known.
-func (o *once[R]) SetAttempt(cancel context.CancelFunc) {
-	o.attempt.Store(&cancel)
+// SetAttempt names the function that is told, once, that the request was answered: it ends
+// what is now done for the request, or, where that is done for others as well, counts. At once
+// when the reply was given in the meantime: give may have run just before the function
+// was known. Requests that share an attempt share the pointer.
+func (o *once[R]) SetAttempt(left *func()) {
+	o.attempt.Store(left)
 	if o.replied.Load() {
-		cancel()
+		o.leave()
+	}
+}
+
+func (o *once[R]) leave() {
+	if left := o.attempt.Swap(nil); left != nil {
+		(*left)()
 	}
 }
 

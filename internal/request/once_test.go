@@ -15,9 +15,10 @@ import (
 
 func TestOfManyRepliesExactlyOneIsDelivered(t *testing.T) {
 	for range 200 {
-		var delivered, released, won atomic.Int32
-		r := NewRead(&messages.Read{}, &command.Read{}, time.Now(), time.Now().Add(time.Minute),
-			func() { released.Add(1) }, func(*messages.ReadReply) { delivered.Add(1) })
+		var delivered, left, won atomic.Int32
+		r := NewRead(&messages.Read{}, &command.Read{}, time.Now(), time.Now().Add(time.Minute), func(*messages.ReadReply) { delivered.Add(1) })
+		leave := func() { left.Add(1) }
+		r.SetAttempt(&leave)
 		r.OnDeadline(func() { r.Fail(messages.ErrDeadline) })
 		var wg sync.WaitGroup
 		for range 8 {
@@ -28,8 +29,8 @@ func TestOfManyRepliesExactlyOneIsDelivered(t *testing.T) {
 			})
 		}
 		wg.Wait()
-		if delivered.Load() != 1 || released.Load() != 1 || won.Load() != 1 {
-			t.Fatalf("delivered %d, released %d, won %d; want 1 of each", delivered.Load(), released.Load(), won.Load())
+		if delivered.Load() != 1 || left.Load() != 1 || won.Load() != 1 {
+			t.Fatalf("delivered %d, left %d, won %d; want 1 of each", delivered.Load(), left.Load(), won.Load())
 		}
 	}
 }
@@ -38,7 +39,7 @@ func TestAReadNobodyAnswersIsAnsweredAtItsDeadline(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		start := time.Now()
 		replies := make(chan *messages.ReadReply, 1)
-		r := NewRead(&messages.Read{Correlation: 7}, &command.Read{}, start, start.Add(3*time.Second), nil,
+		r := NewRead(&messages.Read{Correlation: 7}, &command.Read{}, start, start.Add(3*time.Second),
 			func(rep *messages.ReadReply) { replies <- rep })
 		r.OnDeadline(func() { r.Fail(&messages.DeadlineError{Phase: "queued"}) })
 		rep := <-replies
@@ -55,9 +56,10 @@ func TestAReadNobodyAnswersIsAnsweredAtItsDeadline(t *testing.T) {
 }
 
 func TestTheAttemptOnTheWireIsCancelledByTheReply(t *testing.T) {
-	r := NewRead(&messages.Read{}, &command.Read{}, time.Now(), time.Now().Add(time.Minute), nil, func(*messages.ReadReply) {})
-	ctx, cancel := context.WithCancel(context.Background())
-	r.SetAttempt(cancel)
+	r := NewRead(&messages.Read{}, &command.Read{}, time.Now(), time.Now().Add(time.Minute), func(*messages.ReadReply) {})
+	ctx, stop := context.WithCancel(context.Background())
+	cancel := func() { stop() }
+	r.SetAttempt(&cancel)
 	r.Fail(messages.ErrStopped)
 	if ctx.Err() == nil {
 		t.Error("the attempt goes on after the reply")
@@ -65,10 +67,11 @@ func TestTheAttemptOnTheWireIsCancelledByTheReply(t *testing.T) {
 }
 
 func TestAnAttemptThatStartsAfterTheReplyIsCancelledAtOnce(t *testing.T) {
-	r := NewRead(&messages.Read{}, &command.Read{}, time.Now(), time.Now().Add(time.Minute), nil, func(*messages.ReadReply) {})
+	r := NewRead(&messages.Read{}, &command.Read{}, time.Now(), time.Now().Add(time.Minute), func(*messages.ReadReply) {})
 	r.Fail(messages.ErrStopped)
-	ctx, cancel := context.WithCancel(context.Background())
-	r.SetAttempt(cancel)
+	ctx, stop := context.WithCancel(context.Background())
+	cancel := func() { stop() }
+	r.SetAttempt(&cancel)
 	if ctx.Err() == nil {
 		t.Error("an attempt started after the reply goes on")
 	}

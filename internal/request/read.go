@@ -57,19 +57,24 @@ type Read struct {
 	AttemptDeadline time.Time
 	// Shared is how many reads that attempt is for.
 	Shared int
+	// Parked says that the read was parked once, for the router to look for it.
+	Parked atomic.Bool
 	// Evacuated says that the read was moved off an ejected host once, HungAt that host's
 	// incarnation; 0 when the read may be sent there again, or was.
 	Evacuated bool
 	HungAt    uint64
 }
 
-// NewRead makes a read that is answered through deliver exactly once. Release is
-// called just before, to return the admission.
-func NewRead(m *messages.Read, cmd *command.Read, now, deadline time.Time, release func(), deliver func(*messages.ReadReply)) *Read {
+// NewRead makes a read that is answered through deliver exactly once, or through
+// what DeliverTo names.
+func NewRead(m *messages.Read, cmd *command.Read, now, deadline time.Time, deliver func(*messages.ReadReply)) *Read {
 	r := &Read{Cmd: cmd, From: m.From, After: m.After, Tags: messages.CloneTags(m.Tags), Alone: m.NoBatch, Asked: now, Deadline: deadline, correlation: m.Correlation}
-	r.deliver, r.release = deliver, release
+	r.deliver = deliver
 	return r
 }
+
+// DeliverTo names who gets the reply, before the read is shared.
+func (r *Read) DeliverTo(deliver func(*messages.ReadReply)) { r.deliver = deliver }
 
 // Twin is a second copy of the read, for another host than the one that has it. It has no
 // deadline's timer of its own: the read's reply must end it.
