@@ -106,12 +106,15 @@ func anySet(t testing.TB, opts replset.Options) *cluster {
 
 // driver is a new client of the bare driver, for what is true whatever the app says.
 // It is not kept: unlike the app, it may have been led astray by a test's faults.
-func (c *cluster) driver(t testing.TB) *mongo.Client {
+func (c *cluster) driver(t testing.TB, changes ...func(*options.ClientOptions)) *mongo.Client {
 	t.Helper()
 	o := options.Client().ApplyURI(c.uri).SetServerSelectionTimeout(patience).
 		SetReadPreference(readpref.Primary()).SetWriteConcern(writeconcern.Majority())
 	if c.set != nil && c.set.ClientTLS() != nil {
 		o.SetTLSConfig(c.set.ClientTLS())
+	}
+	for _, change := range changes {
+		change(o)
 	}
 	client, err := mongo.Connect(o)
 	if err != nil {
@@ -120,6 +123,10 @@ func (c *cluster) driver(t testing.TB) *mongo.Client {
 	t.Cleanup(func() { _ = client.Disconnect(soon(t)) })
 	return client
 }
+
+// briefly is for a client that is disconnected at once: with a streaming monitor that is
+// just about to ask, Disconnect waits until the server has something to say, 10 s.
+func briefly(o *options.ClientOptions) { o.SetServerMonitoringMode(options.ServerMonitoringModePoll) }
 
 // coll is a collection as the bare driver sees it.
 func (c *cluster) coll(t testing.TB, name string) *mongo.Collection {
@@ -170,7 +177,7 @@ func (c *cluster) seedOn(t testing.TB, owner string, members int) {
 	for i := range docs {
 		docs[i] = bson.D{{Key: "_id", Value: i}, {Key: "owner", Value: owner}, {Key: "level", Value: i}}
 	}
-	client := c.driver(t)
+	client := c.driver(t, briefly)
 	all := options.Database().SetWriteConcern(&writeconcern.WriteConcern{W: max(members, 1)})
 	if _, err := client.Database(c.db, all).Collection("players").InsertMany(soon(t), docs); err != nil {
 		t.Fatal(err)
