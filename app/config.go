@@ -54,6 +54,16 @@ const (
 // MinMaxLag is the least Config.MaxLag.
 const MinMaxLag = slave.MinMaxLag
 
+// The greatest values of Config's numbers: of lanes, and of workers of a sort. What is above
+// is a mistake, and would take the game server's memory at once.
+const (
+	MaxWriteLanes = 1024
+	MaxWorkers    = 1024
+)
+
+// minTimeout is the least of Config's time-outs: what is below has forgotten its unit.
+const minTimeout = time.Millisecond
+
 // maxHosts is the protocol's limit of members in a set.
 const maxHosts = 50
 
@@ -109,11 +119,11 @@ type Config struct {
 	// Default to DefaultWriteQueue and DefaultWriteQueueBytes.
 	WriteQueue, WriteQueueBytes int
 	// WriteLanes is how many ordered queues of writes there are; messages.Write.Key
-	// chooses. Defaults to 1: one order for all writes.
+	// chooses. Defaults to 1: one order for all writes; at most MaxWriteLanes.
 	WriteLanes int
 	// PointWorkers and OtherWorkers are how many reads by _id, and how many others, are
 	// on the wire to one host at one time; their sum and one is the size of a host's connection
-	// pool. Default to DefaultPointWorkers and DefaultOtherWorkers.
+	// pool. Default to DefaultPointWorkers and DefaultOtherWorkers; at most MaxWorkers each.
 	PointWorkers, OtherWorkers int
 	// HostQueue is how many reads of each of the two sorts wait for one host at most.
 	// Defaults to DefaultHostQueue.
@@ -195,6 +205,26 @@ func (c *Config) validate() error {
 	} {
 		if f.value < 0 {
 			return &ConfigError{f.name, fmt.Sprintf("%d is negative; leave it at 0 for the default", f.value)}
+		}
+	}
+	for _, f := range []struct {
+		name       string
+		value, max int
+	}{
+		{"WriteLanes", c.WriteLanes, MaxWriteLanes}, {"PointWorkers", c.PointWorkers, MaxWorkers}, {"OtherWorkers", c.OtherWorkers, MaxWorkers},
+	} {
+		if f.value > f.max {
+			return &ConfigError{f.name, fmt.Sprintf("%d is more than %d, the most there may be", f.value, f.max)}
+		}
+	}
+	for _, f := range []struct {
+		name  string
+		value time.Duration
+	}{
+		{"ReadTimeout", c.ReadTimeout}, {"WriteTimeout", c.WriteTimeout}, {"HungAfter", c.HungAfter}, {"ConnectTimeout", c.ConnectTimeout},
+	} {
+		if f.value != 0 && f.value < minTimeout {
+			return &ConfigError{f.name, fmt.Sprintf("%v is less than %v; write it with its unit, such as 5*time.Second", f.value, minTimeout)}
 		}
 	}
 	if !(c.HedgeShare >= 0 && c.HedgeShare <= 1) {

@@ -38,11 +38,17 @@ func (e *URIError) Error() string { return "evenkeel: connection string: " + e.R
 func ParseURI(uri string) (*URI, error) {
 	hide := hider(uriSecrets(uri))
 	var u *URI
-	var err error
+	err := checkPreference(uri)
+	if err != nil {
+		return nil, &URIError{Reason: hide(err.Error())}
+	}
 	if rest, ok := strings.CutPrefix(uri, "mongodb+srv://"); ok {
 		u, err = parseSeedlist(rest)
 	} else {
 		u, err = parsePlain(uri)
+	}
+	if err == nil {
+		err = checkOptions(uri)
 	}
 	if err != nil {
 		return nil, &URIError{Reason: hide(err.Error())}

@@ -83,6 +83,30 @@ func TestAConnectionStringThatCannotWorkIsRefusedWithoutItsSecrets(t *testing.T)
 	}
 }
 
+func TestOptionsThatTheDriverIgnoresAreRefusedByName(t *testing.T) {
+	for options, want := range map[string]string{
+		"readPrefrence=primary":               "readPrefrence",
+		"w=1&tlsAllowInvalidCertificates=yes": "tlsAllowInvalidCertificates",
+		"readConcernLevel=majorty":            "majority",
+		"maxStalenessSeconds=90":              "readPreference=",
+		"readPreferenceTags=dc:east":          "readPreference=",
+	} {
+		_, err := ParseURI("mongodb://u:p%3Fx=y@a,b/?replicaSet=rs0&" + options)
+		var bad *URIError
+		if !errors.As(err, &bad) || !strings.Contains(bad.Reason, want) {
+			t.Errorf("%s: %v, want it to say %q", options, err, want)
+		}
+	}
+	for _, options := range []string{
+		"", "?", "?replicaSet=rs0", "?REPLICASET=rs0&wTimeoutMS=1&uuidRepresentation=standard", "?w=1;readConcernLevel=local",
+		"?maxStalenessSeconds=90&readPreference=nearest",
+	} {
+		if _, err := ParseURI("mongodb://u:p@a/" + options); err != nil {
+			t.Errorf("%s: %v", options, err)
+		}
+	}
+}
+
 func FuzzNoErrorHoldsThePassword(f *testing.F) {
 	f.Add("s3cretword", "mongodb://u:", "@a:port")
 	f.Add("xy ab zz", "mongodb://u:", "@a/?connectTimeoutMS=xy ab zz")
