@@ -98,6 +98,7 @@ type Dialer struct {
 	life  context.Context // ends with Shut
 	end   context.CancelFunc
 	watch watch
+	pace  pace
 
 	mu      sync.Mutex
 	conns   map[*Conn]struct{} // open sockets
@@ -144,6 +145,9 @@ func (d *Dialer) DialContext(ctx context.Context, network, _ string) (net.Conn, 
 	defer cancel()
 	defer context.AfterFunc(d.life, cancel)()
 
+	if err := d.pace.wait(ctx); err != nil {
+		return nil, err
+	}
 	nc, at, err := d.connect(ctx, network)
 	if err != nil {
 		return nil, err
@@ -344,10 +348,14 @@ func (d *Dialer) stranger(c *Conn, got string) error {
 	}
 }
 
+// untrack forgets a socket that is being closed.
 func (d *Dialer) untrack(c *Conn) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	delete(d.conns, c)
+	if _, open := d.conns[c]; open { // Not closed before, nor cut.
+		d.pace.ended(c.born, time.Now())
+		delete(d.conns, c)
+	}
 }
 
 // idle reports whether there is no open socket.
