@@ -7,7 +7,8 @@ import (
 )
 
 // The outcome of a write is judged by its attempts, never by the driver's last
-// error. The rules, first for one attempt and then for all of an operation's:
+// error. The rules, first for one attempt and then for all of an operation's; with
+// codes and sources they are in ARCHITECTURE.md, which a test holds against this file:
 //
 //	what the server, or the socket, said                     attempt
 //	-------------------------------------------------------  -----------
