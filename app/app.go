@@ -349,16 +349,17 @@ func (a *App) Events(kinds ...messages.Kind) *supervisor.Subscription {
 // Stopped is closed when the app has stopped.
 func (a *App) Stopped() <-chan struct{} { return a.stopped }
 
-// StopError is returned by Stop when some of the accepted writes were not applied.
+// StopError is returned by Stop when some of the accepted writes were not applied, or
+// nobody can say.
 type StopError struct {
-	// NotApplied are the replies of those writes, as their askers got them.
-	NotApplied []*messages.WriteReply
+	// NotApplied and Unknown are the replies of those writes, as their askers got them.
+	NotApplied, Unknown []*messages.WriteReply
 	// Err is why, such as the end of Stop's context.
 	Err error
 }
 
 func (e *StopError) Error() string {
-	return fmt.Sprintf("evenkeel: stopped with %d accepted writes not applied: %v", len(e.NotApplied), e.Err)
+	return fmt.Sprintf("evenkeel: stopped with %d accepted writes not applied and %d unknown: %v", len(e.NotApplied), len(e.Unknown), e.Err)
 }
 
 // Unwrap returns why.
@@ -366,8 +367,8 @@ func (e *StopError) Unwrap() error { return e.Err }
 
 // Stop refuses new reads and writes, finishes what was accepted, and stops. When
 // ctx ends first, the rest is answered as not applied, or unknown. Its error is a
-// *StopError that lists the writes which were not applied. Stopping twice is
-// fine.
+// *StopError that lists the writes which were not applied, and those of which nobody
+// can say. Stopping twice is fine.
 func (a *App) Stop(ctx context.Context) error {
 	a.stopOnce.Do(func() { a.stopErr = a.stop(ctx) })
 	<-a.stopped
@@ -425,7 +426,15 @@ func (a *App) stop(ctx context.Context) error {
 		if why == nil {
 			why = messages.ErrStopped
 		}
-		return &StopError{NotApplied: undone, Err: why}
+		stopped := &StopError{Err: why}
+		for _, rep := range undone {
+			if rep.Outcome == messages.Unknown {
+				stopped.Unknown = append(stopped.Unknown, rep)
+			} else {
+				stopped.NotApplied = append(stopped.NotApplied, rep)
+			}
+		}
+		return stopped
 	}
 	return err
 }

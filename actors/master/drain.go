@@ -15,9 +15,9 @@ const wireGrace = time.Second
 // Drain refuses new writes with ErrStopped and finishes, or settles, those that
 // were accepted. When ctx ends, what is queued is answered NotApplied with
 // ErrStopped and what is on the wire is given up. Every asker has its reply when
-// Drain returns; the result has those that were NotApplied since it began, told
-// apart by their Correlation. It may be called more than once.
-func (m *Master) Drain(ctx context.Context) (notApplied []*messages.WriteReply) {
+// Drain returns; the result has those that were NotApplied, or Unknown, since it began,
+// told apart by their Correlation. It may be called more than once.
+func (m *Master) Drain(ctx context.Context) (undone []*messages.WriteReply) {
 	m.drainMu.Lock()
 	m.draining = true
 	m.drainMu.Unlock()
@@ -65,7 +65,7 @@ func (m *Master) noteQuiet() {
 }
 
 func (m *Master) noteUndone(rep *messages.WriteReply) {
-	if rep.Outcome != messages.NotApplied {
+	if rep.Outcome != messages.NotApplied && rep.Outcome != messages.Unknown {
 		return
 	}
 	m.drainMu.Lock()

@@ -51,7 +51,7 @@ type Master struct {
 
 	drainMu  sync.Mutex
 	draining bool
-	undone   []*messages.WriteReply // NotApplied replies given since Drain began
+	undone   []*messages.WriteReply // NotApplied and Unknown replies given since Drain began
 	closed   sync.Once
 	// quietened has a value whenever a lane may have become idle.
 	quietened chan struct{}
