@@ -215,7 +215,12 @@ func TestNothingReachesAStrangerAtThePrimarysAddress(t *testing.T) {
 		t.Fatal(err)
 	}
 	await(t, g.events, mark, of[messages.WrongHost](c.host(0)))
-	// The others wait for a primary, or behind a write that was on the wire just then.
+	// One more write waits for a primary, or behind those that were on the wire just then.
+	late := make(chan error, 1)
+	go func() {
+		_, err := g.Collection(c.db, "late").InsertOne(t.Context(), bson.D{{Key: "_id", Value: 1}})
+		late <- err
+	}()
 	await(t, g.events, mark, func(e messages.Event) bool {
 		return e.Kind() == messages.KindWritesHeld || e.Kind() == messages.KindWritesBlocked
 	})
@@ -231,6 +236,9 @@ func TestNothingReachesAStrangerAtThePrimarysAddress(t *testing.T) {
 	}
 	ledger.more(t, 50)
 	crowd.mustBeFine(t)
+	if err := <-late; err != nil {
+		t.Error(err)
+	}
 	if rest := ledger.audit(t); len(rest) > 0 {
 		t.Errorf("%d writes were not applied, such as: %v", len(rest), rest[0].Err)
 	}
