@@ -226,7 +226,8 @@ func TestANameThatLeadsToAnotherMemberMovesNobody(t *testing.T) {
 	// The member itself comes to where the name leads.
 	n.dns.leads("db1.test", n.elsewhere, n.two[1])
 	moved := await(t, g.events, mark, func(e messages.AddressChanged) bool { return e.Stays == "" })
-	if len(moved.To) != 2 {
+	// A move that was under way may tell what the name meant when it began.
+	if len(moved.To) == 0 || moved.From != "127.0.0.2" {
 		t.Errorf("told: %+v", moved)
 	}
 	n.leave(t, n.one[1])
