@@ -109,7 +109,7 @@ func uriSecrets(uri string) (secrets []string) {
 		}
 	}
 	if _, query, ok := strings.Cut(rest, "?"); ok {
-		for _, pair := range strings.FieldsFunc(query, func(r rune) bool { return r == '&' || r == ';' }) {
+		for _, pair := range optionPairs(query) {
 			key, value, _ := strings.Cut(pair, "=")
 			switch strings.ToLower(key) {
 			case "tlscertificatekeyfilepassword", "sslclientcertificatekeypassword":

@@ -65,7 +65,7 @@ func parseSeedlist(rest string) (*URI, error) {
 	case strings.Contains(s.name, ":"):
 		return nil, errors.New("mongodb+srv takes a name without a port; ports are in its SRV records")
 	}
-	for _, pair := range strings.FieldsFunc(query, func(r rune) bool { return r == '&' || r == ';' }) {
+	for _, pair := range optionPairs(query) {
 		key, value, _ := strings.Cut(pair, "=")
 		if meant, err := url.QueryUnescape(key); err == nil {
 			key = meant
@@ -237,7 +237,7 @@ func (s *seedlist) text(ctx context.Context, r SRVResolver) ([]string, error) {
 	case len(records) > 1:
 		return nil, fmt.Errorf("%d TXT records, want one at most", len(records))
 	}
-	pairs := strings.FieldsFunc(records[0], func(r rune) bool { return r == '&' || r == ';' })
+	pairs := optionPairs(records[0])
 	for _, pair := range pairs {
 		key, _, ok := strings.Cut(pair, "=")
 		switch strings.ToLower(key) {

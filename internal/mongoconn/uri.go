@@ -37,23 +37,26 @@ func (e *URIError) Error() string { return "evenkeel: connection string: " + e.R
 // is a *URIError.
 func ParseURI(uri string) (*URI, error) {
 	hide := hider(uriSecrets(uri))
-	var u *URI
-	err := checkPreference(uri)
+	u, err := parse(uri)
 	if err != nil {
 		return nil, &URIError{Reason: hide(err.Error())}
+	}
+	return u, nil
+}
+
+func parse(uri string) (u *URI, err error) {
+	if err := checkPreference(uri); err != nil {
+		return nil, err
 	}
 	if rest, ok := strings.CutPrefix(uri, "mongodb+srv://"); ok {
 		u, err = parseSeedlist(rest)
 	} else {
 		u, err = parsePlain(uri)
 	}
-	if err == nil {
-		err = checkOptions(uri)
-	}
 	if err != nil {
-		return nil, &URIError{Reason: hide(err.Error())}
+		return nil, err
 	}
-	return u, nil
+	return u, checkOptions(uri)
 }
 
 func parsePlain(uri string) (*URI, error) {

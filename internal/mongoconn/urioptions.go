@@ -25,13 +25,22 @@ var foreignOptions = strings.Fields(`
 
 var readConcerns = []string{"available", "linearizable", "local", "majority", "snapshot"}
 
+// optionPairs splits the options of a connection string, each a name=value.
+func optionPairs(query string) []string {
+	return strings.FieldsFunc(query, func(r rune) bool { return r == '&' || r == ';' })
+}
+
+// uriOptionPairs are the options of a connection string. What is before its last @ may be a
+// password, with a question mark in it.
+func uriOptionPairs(uri string) []string {
+	_, query, _ := strings.Cut(uri[strings.LastIndexByte(uri, '@')+1:], "?")
+	return optionPairs(query)
+}
+
 // checkOptions says what of a connection string's options the driver silently ignores,
-// because it is misspelt or because another option is missing. The string is one that the driver
-// has accepted.
+// because it is misspelt. The string is one that the driver has accepted.
 func checkOptions(uri string) error {
-	rest := uri[strings.LastIndexByte(uri, '@')+1:]
-	_, query, _ := strings.Cut(rest, "?")
-	for _, pair := range strings.FieldsFunc(query, func(r rune) bool { return r == '&' || r == ';' }) {
+	for _, pair := range uriOptionPairs(uri) {
 		name, value, _ := strings.Cut(pair, "=")
 		key := strings.ToLower(name)
 		switch {
@@ -45,17 +54,20 @@ func checkOptions(uri string) error {
 	return nil
 }
 
-// checkPreference says what the driver says with an empty name.
+// checkPreference refuses options that mean nothing without a readPreference. The driver does
+// too, but as an unknown one whose name is empty: hence this comes before it.
 func checkPreference(uri string) error {
-	rest := strings.ToLower(uri[strings.LastIndexByte(uri, '@')+1:])
-	_, query, _ := strings.Cut(rest, "?")
-	if strings.Contains(query, "readpreference=") {
-		return nil
-	}
-	for _, name := range []string{"maxStalenessSeconds", "readPreferenceTags"} {
-		if strings.Contains(query, strings.ToLower(name)+"=") {
-			return fmt.Errorf("%s needs a readPreference beside it that lets secondaries serve, such as readPreference=secondaryPreferred", name)
+	idle := ""
+	for _, pair := range uriOptionPairs(uri) {
+		switch name, _, _ := strings.Cut(pair, "="); strings.ToLower(name) {
+		case "readpreference":
+			return nil
+		case "maxstalenessseconds", "readpreferencetags":
+			idle = name
 		}
+	}
+	if idle != "" {
+		return fmt.Errorf("%s needs a readPreference beside it that lets secondaries serve, such as readPreference=secondaryPreferred", idle)
 	}
 	return nil
 }
