@@ -2,7 +2,6 @@ package evenkeel_test
 
 import (
 	"context"
-	"runtime"
 	"slices"
 	"testing"
 	"time"
@@ -196,21 +195,17 @@ func BenchmarkCost(b *testing.B) {
 		for i, members := range []int{3, 7} {
 			set, client := benchSet(b, members)
 			_ = client.Disconnect(context.Background())
-			base := runtime.NumGoroutine()
-			var m0, m1 runtime.MemStats
-			runtime.GC()
-			runtime.ReadMemStats(&m0)
+			bytes0, base := heap()
 			conns := benchConnections(set)
 			a := benchApp(b, set)
 			for range 200 {
 				_ = benchPoint(a).Err()
 			}
 			sockets := benchConnections(set) - conns
-			runtime.GC()
-			runtime.ReadMemStats(&m1)
+			bytes1, goroutines := heap()
 			// The members' own goroutines, one for each connection, run in this process too.
-			use[i].goroutines = float64(runtime.NumGoroutine()-base) - float64(sockets)
-			use[i].kb = float64(int64(m1.HeapAlloc+m1.StackInuse)-int64(m0.HeapAlloc+m0.StackInuse)) / 1024
+			use[i].goroutines = goroutines - base - float64(sockets)
+			use[i].kb = (bytes1 - bytes0) / 1024
 			use[i].sockets = float64(sockets)
 			_ = a.StopAndCancel()
 			set.Stop()

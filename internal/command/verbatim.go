@@ -19,17 +19,18 @@ func Verbatim(doc bson.Raw) bson.D {
 		return bson.D{}
 	}
 	start := len(doc) - len(w.rest) - len(w.value)
-	d := &verbatim{tail: tail{w.typ, doc[start : len(doc)-1]}}
-	if d.d[0].Key = "_id"; string(w.key) != "_id" {
-		d.d[0].Key = string(w.key)
+	v := &verbatim{tail: tail{w.typ, doc[start : len(doc)-1]}}
+	key := "_id" // Most documents': it needs no copy.
+	if string(w.key) != key {
+		key = string(w.key)
 	}
-	d.d[0].Value = &d.tail
-	return d.d[:]
+	v.doc[0] = bson.E{Key: key, Value: &v.tail}
+	return v.doc[:]
 }
 
-// verbatim is a document and what is in it, in one piece of memory.
+// verbatim is what Verbatim returns and what that points to, in one piece of memory.
 type verbatim struct {
-	d    [1]bson.E
+	doc  [1]bson.E
 	tail tail
 }
 
