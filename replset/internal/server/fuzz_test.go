@@ -42,6 +42,9 @@ func FuzzWireDecoder(f *testing.F) {
 		if err := parseMessage(b, &m); err != nil {
 			return
 		}
+		if m.retired() != "" {
+			return // answered by its opcode alone: nothing of it is read
+		}
 		docs := []bson.Raw{m.body}
 		for _, s := range m.seqs {
 			docs = append(docs, s.docs...)
