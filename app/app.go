@@ -117,7 +117,7 @@ func Start(ctx context.Context, cfg Config) (*App, error) {
 	}
 	if a.master, err = master.New(a.system, master.Config{
 		Encoder: enc, WriteQueue: cfg.WriteQueue, WriteQueueBytes: cfg.WriteQueueBytes,
-		WriteTimeout: cfg.WriteTimeout, WriteLanes: cfg.WriteLanes, Recent: a.hub.Recent, Emit: a.hub.Publish, Logger: cfg.Logger,
+		WriteTimeout: cfg.WriteTimeout, WriteLanes: cfg.WriteLanes, WriteConcern: probe.WriteConcern, Recent: a.hub.Recent, Emit: a.hub.Publish, Logger: cfg.Logger,
 	}); err != nil {
 		a.router.Close()
 		return nil, err

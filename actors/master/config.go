@@ -7,6 +7,7 @@ import (
 
 	"github.com/rs/zerolog"
 	"go.mongodb.org/mongo-driver/v2/bson"
+	"go.mongodb.org/mongo-driver/v2/mongo/writeconcern"
 
 	"github.com/evenkeel/evenkeel/internal/command"
 	"github.com/evenkeel/evenkeel/messages"
@@ -55,6 +56,10 @@ type Config struct {
 	// MaxBatchBytes is how many bytes go together at most; one command's limit holds
 	// besides. Defaults to DefaultMaxBatchBytes.
 	MaxBatchBytes int
+	// WriteConcern is that of the client that is logged in with, for writes that name none.
+	// It is not sent again; it tells how much a write found on a majority is worth. Nil is
+	// the server's default.
+	WriteConcern *writeconcern.WriteConcern
 	// Recent returns the last transitions, for errors. Optional.
 	Recent func() []messages.Transition
 	// Emit publishes an event. It must not block, and must not call the master.

@@ -35,12 +35,14 @@ type evidence struct {
 	sought []int // in the order of the batch
 	traces []trace
 
-	token messages.Token
-	ids   Encoder
+	// confirms reports whether what a majority has satisfies an item's write concern.
+	confirms func(*item) bool
+	token    messages.Token
+	ids      Encoder
 }
 
-func newEvidence(b *batch, sought []int) *evidence {
-	return &evidence{b: b, sought: sought, traces: make([]trace, len(b.items))}
+func newEvidence(b *batch, sought []int, confirms func(*item) bool) *evidence {
+	return &evidence{b: b, sought: sought, traces: make([]trace, len(b.items)), confirms: confirms}
 }
 
 // byVerify reports whether a write's Verify tells of it. A generated _id tells as
@@ -225,8 +227,11 @@ func (e *evidence) conclude(sent []attempt, why error) {
 		for _, later := range behind {
 			hidden = hidden || hides(later, it)
 		}
+		happened := e.traces[i] == ours || i < ran && (it.Cmd.Class == command.Insert || it.ErrorsOnly)
 		switch t := e.traces[i]; {
-		case t == ours, i < ran && (it.Cmd.Class == command.Insert || it.ErrorsOnly):
+		case happened && !e.confirms(it):
+			e.unknown(i, sent, errors.New("evenkeel: it has happened and a majority has it, but its write concern asks for more, and nobody has confirmed that"))
+		case happened:
 			e.b.verdicts[i] = verdict{reply: &messages.WriteReply{
 				Outcome: messages.Applied, Result: e.resultOf(it), Token: e.token, Settled: true,
 			}}

@@ -52,7 +52,7 @@ func (l *lane) settle(b *batch) {
 		}
 		open = true
 		if it.settleable() && it.fenceable() && fenced(sent) && stopped == nil &&
-			(!d.executed || majorityAtMost(it.WriteConcern)) {
+			(!d.executed || l.m.madeGood(it, d.cause)) {
 			promising = append(promising, i)
 		}
 	}
@@ -67,7 +67,7 @@ func (l *lane) settle(b *batch) {
 	if !look { // Nobody waits for what could be found out.
 		promising = nil
 	}
-	e := newEvidence(b, promising)
+	e := newEvidence(b, promising, l.m.confirms)
 	if len(promising) == 0 {
 		e.conclude(sent, stopped)
 		return
@@ -89,10 +89,39 @@ func (l *lane) settle(b *batch) {
 	e.conclude(sent, err)
 }
 
-// majorityAtMost reports whether a document that a majority has satisfies the
-// write concern: then a write concern error is made good by finding it there.
-func majorityAtMost(wc *writeconcern.WriteConcern) bool {
+// confirms reports whether a document that a majority has satisfies the item's
+// write concern. One that neither the write nor the client names is the server's
+// default: a majority, unless an administrator has chosen another, which the server
+// then says in its write concern errors.
+func (m *Master) confirms(it *item) bool {
+	wc := it.WriteConcern
+	if wc == nil {
+		wc = m.cfg.WriteConcern
+	}
 	return wc == nil || wc.W == nil || wc.W == writeconcern.WCMajority || wc.W == 1
+}
+
+// madeGood reports whether finding the write on a majority makes up for a write
+// concern error. It does for a time-out, a step-down and the like; it does not for
+// a concern that asks for more than a majority, nor for one that the set does not
+// know or cannot satisfy: that is a mistake of who wrote it, and he must be told.
+func (m *Master) madeGood(it *item, cause error) bool {
+	ce := exceptionOf(cause).concern
+	if ce == nil {
+		return m.confirms(it)
+	}
+	switch ce.Code {
+	case 79, 100: // UnknownReplWriteConcern, CannotSatisfyWriteConcern
+		return false
+	}
+	used := ce.Details.Lookup("writeConcern", "w")
+	if n, ok := used.AsInt64OK(); ok {
+		return n <= 1
+	}
+	if name, ok := used.StringValueOK(); ok {
+		return name == writeconcern.WCMajority
+	}
+	return m.confirms(it)
 }
 
 // neverApplied is the verdict on a write that is proven not to have been

@@ -206,20 +206,69 @@ func TestALostOperationWithoutANumberSaysThatTheOrderIsOpen(t *testing.T) {
 	})
 }
 
-func TestAStrongerWriteConcernThanAMajorityIsNotSettledByOne(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		wire := &fakeWire{stored: []bson.Raw{mustMarshal(bson.D{{Key: "_id", Value: 1}})}, serve: func(_ context.Context, _ *batch, a *attempts) result {
-			try(a, replied, nil)
-			return result{err: mongo.WriteException{WriteConcernError: &mongo.WriteConcernError{Code: 64}}}
-		}}
-		r := newRig(t, Config{}, wire)
-		w := insert(1)
-		w.WriteConcern = &writeconcern.WriteConcern{W: 5}
-		reply, _ := r.ask(w)
-		if rep := r.get(reply); rep.Outcome != messages.Unknown || rep.OrderOpen {
-			t.Errorf("reply %+v", rep)
+func TestAMajorityReadStandsInForNoStrongerWriteConcern(t *testing.T) {
+	five, majority := &writeconcern.WriteConcern{W: 5}, writeconcern.Majority()
+	failed := func(code int, w any) *mongo.WriteConcernError {
+		ce := &mongo.WriteConcernError{Code: code}
+		if w != nil {
+			ce.Details = mustMarshal(bson.D{{Key: "writeConcern", Value: bson.D{{Key: "w", Value: w}}}})
 		}
-	})
+		return ce
+	}
+	for _, c := range []struct {
+		name        string
+		client, own *writeconcern.WriteConcern
+		concern     *mongo.WriteConcernError // nil for a reply that is lost
+		there       bool
+		want        messages.Outcome
+		fences      int
+	}{
+		{"its own is stronger, no time", nil, five, failed(64, nil), true, messages.Unknown, 0},
+		{"the client's is stronger, no time", five, nil, failed(64, nil), true, messages.Unknown, 0},
+		{"the client's is stronger, its own is not", five, majority, failed(64, nil), true, messages.Applied, 1},
+		{"the server's default is stronger, as it says", nil, nil, failed(64, int32(3)), true, messages.Unknown, 0},
+		{"the server's default is a tag, as it says", nil, nil, failed(64, "everywhere"), true, messages.Unknown, 0},
+		{"the server's default is a majority, as it says", nil, nil, failed(64, "majority"), true, messages.Applied, 1},
+		{"one that no set can satisfy", majority, nil, failed(100, "majority"), true, messages.Unknown, 0},
+		{"one that nobody knows", nil, &writeconcern.WriteConcern{W: "majorty"}, failed(79, "majorty"), true, messages.Unknown, 0},
+		{"a step-down under a majority", majority, nil, failed(91, "majority"), true, messages.Applied, 1},
+		{"its own is stronger, lost and there", nil, five, nil, true, messages.Unknown, 1},
+		{"the client's is stronger, lost and there", five, nil, nil, true, messages.Unknown, 1},
+		{"its own is stronger, lost and never executed", nil, five, nil, false, messages.NotApplied, 1},
+		{"a majority, lost and there", nil, majority, nil, true, messages.Applied, 1},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				wire := &fakeWire{}
+				wire.serve = func(_ context.Context, b *batch, a *attempts) result {
+					if c.there {
+						wire.stored = []bson.Raw{mustMarshal(bson.D{{Key: "_id", Value: b.first().Cmd.ID}})}
+					}
+					if c.concern == nil {
+						try(a, lost, networkError())
+						return result{err: context.DeadlineExceeded}
+					}
+					try(a, replied, nil)
+					return result{err: mongo.WriteException{WriteConcernError: c.concern}}
+				}
+				r := newRig(t, Config{WriteConcern: c.client}, wire)
+				w := insertAnonymous()
+				w.WriteConcern = c.own
+				reply, _ := r.ask(w)
+				rep := r.get(reply)
+				if rep.Outcome != c.want || rep.OrderOpen {
+					t.Errorf("%v, order open %v, %v; want %v", rep.Outcome, rep.OrderOpen, rep.Err, c.want)
+				}
+				var ex mongo.WriteException
+				if c.concern != nil && c.want == messages.Unknown && (!errors.As(rep.Err, &ex) || ex.WriteConcernError.Code != c.concern.Code) {
+					t.Errorf("error %v, want the server's own, code %d", rep.Err, c.concern.Code)
+				}
+				if len(wire.fences) != c.fences {
+					t.Errorf("%d fences, want %d", len(wire.fences), c.fences)
+				}
+			})
+		})
+	}
 }
 
 func TestNothingIsSettledThatNobodyWaitsFor(t *testing.T) {
