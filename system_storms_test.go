@@ -261,3 +261,29 @@ func TestATakeoverAfterAnElectionLosesDoublesAndReordersNoWrite(t *testing.T) {
 		t.Errorf("%d writes were not applied, such as %v: %v", len(rest), rest[0].Outcome, rest[0].Err)
 	}
 }
+
+// All hosts are killed at once, with reads on the wire to each: what notices their loss is
+// later than the reads that go from one to the other.
+func TestReadsOutliveTheLossOfAllHostsAtOnce(t *testing.T) {
+	t.Parallel()
+	c := ownSet(t, "members that are killed", primaryFirst(3))
+	c.seed(t, "us")
+	g := c.play(t, app.Config{From: messages.FromAll})
+	g.steady(t, 3)
+	crowd := g.crowd(t, 64, patience, nil)
+	for range 3 {
+		crowd.more(t, 1_000)
+		var wg sync.WaitGroup
+		for _, m := range c.set.Members() {
+			wg.Go(m.Kill)
+		}
+		wg.Wait()
+		for _, m := range c.set.Members() {
+			if err := m.Restart(); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	crowd.more(t, 1_000)
+	crowd.mustBeFine(t)
+}

@@ -270,7 +270,7 @@ func (e *PanicError) Unwrap() error {
 }
 
 // Retryable reports whether sending the same request again is both safe and of
-// use later: it was certainly not executed, and what stood in the way passes.
+// use later: it is a read, or was certainly not executed, and what stood in the way passes.
 func Retryable(err error) bool {
 	if errors.Is(err, ErrUnknownOutcome) {
 		return false // It may have been executed.

@@ -141,7 +141,7 @@ type ReadReply struct {
 	// Token stands for what this read has seen: pass it in Read.After to see
 	// no less from another member.
 	Token Token
-	// Attempts is how many members were asked.
+	// Attempts is how often it was sent to a member.
 	Attempts int
 	// Err is nil, the server's own error (mongo.CommandError), mongo.ErrNoDocuments
 	// or one of this package's errors.

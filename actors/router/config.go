@@ -52,7 +52,7 @@ type Config struct {
 	// ReadTimeout is the deadline of a Read that names none. Defaults to
 	// DefaultReadTimeout.
 	ReadTimeout time.Duration
-	// ReadAttempts is how many hosts a read is sent to at most. Defaults to
+	// ReadAttempts is how often a read is sent to a host at most. Defaults to
 	// DefaultReadAttempts.
 	ReadAttempts int
 	// Hedge sends a second copy of a point or range read to another host when the first has

@@ -40,6 +40,60 @@ func (r *Router) park(read *request.Read, joins uint64, late bool) bool {
 	return true
 }
 
+// The pauses of a read that rests: restFirst, and twice as long each time, up to restMax.
+// One for which there is no retry then looks for one every restLook.
+const (
+	restFirst = 50 * time.Millisecond
+	restMax   = time.Second
+	restLook  = 200 * time.Millisecond
+)
+
+// rest keeps a read whose hosts seem to be lost for a while, or until a host joins. Then it
+// may go to any that is live, for a retry; while the budget has none, it rests on.
+func (r *Router) rest(read *request.Read) {
+	if read.Rest != nil {
+		read.Rest.Stop()
+	}
+	pause := min(restFirst<<max(0, read.Attempts-2), restMax)
+	attempts := read.Attempts
+	r.mu.Lock()
+	stopping := r.stopping.Load()
+	read.Parked.Store(true)
+	if !stopping && !read.Done() { // As in park.
+		r.parked[read] = true
+		read.Rest = time.AfterFunc(pause, func() { r.rested(read, attempts) })
+	}
+	r.mu.Unlock()
+	if stopping {
+		fail(read, messages.ErrStopped)
+	}
+}
+
+// rested ends the pause before the attempt that follows so many.
+func (r *Router) rested(read *request.Read, attempts int) {
+	r.mu.Lock()
+	if !r.parked[read] || read.Attempts != attempts { // Answered, or sent since by a Join.
+		r.mu.Unlock()
+		return
+	}
+	if !r.budget.spend(time.Now(), 1) {
+		read.Rest.Reset(restLook)
+		r.mu.Unlock()
+		return
+	}
+	delete(r.parked, read)
+	r.mu.Unlock()
+	read.Tried = nil // Those that are live by now were not lost, or are back.
+	r.counts.retries.Add(1)
+	if _, full := r.send(read, true, false); full {
+		r.mu.Lock()
+		if r.parked[read] {
+			read.Rest.Reset(restLook)
+		}
+		r.mu.Unlock()
+	}
+}
+
 // unpark lets those that are parked try again, after a host has joined. There may be
 // very many, and the caller is a slave's actor: it happens in a goroutine.
 func (r *Router) unpark() {
@@ -119,10 +173,15 @@ func (r *Router) failParked() {
 // overdue says why a read was not answered in time.
 func (r *Router) overdue(read *request.Read) error {
 	r.mu.Lock()
-	parked := r.parked[read]
+	held := r.parked[read]
+	resting := held && read.Gone
 	r.mu.Unlock()
+	if resting {
+		primaries, secondaries := r.balancer.Counts(nil)
+		held = primaries+secondaries == 0
+	}
 	late := &messages.DeadlineError{Phase: "sent", After: time.Since(read.Asked), Err: read.LastErr()}
-	if parked {
+	if held {
 		late.Phase = "held"
 		return &messages.NoLiveHostError{From: read.From, Hosts: r.cfg.Hosts(), Err: late}
 	}

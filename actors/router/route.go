@@ -46,9 +46,13 @@ func (r *Router) send(read *request.Read, patient, inline bool) (run func(), aga
 			continue
 		}
 		if err := read.LastErr(); err != nil && r.anyLive(read.Tried) {
-			// All that are live have had it, and at least one of them is still there to
-			// say the same again.
-			fail(read, err)
+			// All that are live have had it, and at least one of them is still there, to say
+			// the same again, or to be found lost.
+			if read.Gone {
+				r.rest(read)
+			} else {
+				fail(read, err)
+			}
 			return nil, false
 		}
 		if r.park(read, joins, false) {
@@ -71,7 +75,7 @@ func (r *Router) restored(read *request.Read) bool {
 
 // fail answers a read that is the router's with an error.
 func fail(read *request.Read, err error) {
-	read.Reply(&messages.ReadReply{Err: err, Attempts: len(read.Tried)})
+	read.Reply(&messages.ReadReply{Err: err, Attempts: read.Attempts})
 }
 
 // place offers a read to one host after the other until one takes it. Full is the
@@ -165,19 +169,25 @@ func (r *Router) Evacuated(read *request.Read, host request.Target) {
 		return
 	}
 	if read.Evacuated || read.Cmd.Kind == command.KindCommand {
-		r.Failed(read, host, err)
+		r.failed(read, host, err, false)
 		return
 	}
 	read.Evacuated, read.HungAt = true, host.Incarnation()
 	read.Tried = append(read.Tried, host.Incarnation())
+	read.Attempts++
+	read.Gone = false
 	read.SetLastErr(err)
 	r.counts.evacuated.Add(1)
 	r.Unserved(read)
 }
 
 // Failed takes back a read whose attempt failed in a way that another host may
-// not share.
+// not share. With messages.ErrNotLive its host may be about to be found lost.
 func (r *Router) Failed(read *request.Read, host request.Target, err error) {
+	r.failed(read, host, err, errors.Is(err, messages.ErrNotLive))
+}
+
+func (r *Router) failed(read *request.Read, host request.Target, err error, gone bool) {
 	if read.Done() {
 		return
 	}
@@ -190,18 +200,33 @@ func (r *Router) Failed(read *request.Read, host request.Target, err error) {
 		return
 	}
 	read.Tried = append(read.Tried, host.Incarnation())
+	read.Attempts++
+	read.Gone = gone
 	read.SetLastErr(err)
-	if errors.Is(err, context.DeadlineExceeded) && !read.AttemptDeadline.Before(read.Deadline) {
+	if !gone && errors.Is(err, context.DeadlineExceeded) && !read.AttemptDeadline.Before(read.Deadline) {
 		// The driver gives up a little before the deadline, when a round trip would not
 		// fit any more.
 		fail(read, r.overdue(read))
 		return
 	}
+	if read.Cmd.Kind == command.KindCommand || read.Attempts >= r.cfg.ReadAttempts {
+		fail(read, err) // A Command is never sent twice.
+		return
+	}
+	// One that has met a lost host twice has not met one host's end: it must not use up its
+	// attempts on others before they are found lost.
+	if gone && read.Attempts > 1 {
+		r.rest(read)
+		return
+	}
 	// Reads that have shared a round trip cost one retry together. Each for itself, a few that
 	// were on the wire to a host that is lost would use up the budget of all.
-	part := 1 / float64(max(1, read.Shared))
-	if read.Cmd.Kind == command.KindCommand || len(read.Tried) >= r.cfg.ReadAttempts || !r.budget.spend(time.Now(), part) {
-		fail(read, err) // A Command is never sent twice.
+	if !r.budget.spend(time.Now(), 1/float64(max(1, read.Shared))) {
+		if gone {
+			r.rest(read)
+		} else {
+			fail(read, err)
+		}
 		return
 	}
 	r.counts.retries.Add(1)

@@ -65,7 +65,7 @@ func (s *service) serve(reads []*request.Read) {
 			deadline = r.AttemptDeadline
 		}
 		r.Shared = len(reads)
-		results[i].rep = &messages.ReadReply{Host: s.host.name, Attempts: len(r.Tried) + 1}
+		results[i].rep = &messages.ReadReply{Host: s.host.name, Attempts: r.Attempts + 1}
 	}
 	ctx, cancel := context.WithDeadline(s.ctx, deadline)
 	defer cancel()
@@ -254,11 +254,14 @@ func (s *service) decide(r *request.Read, err error) {
 		// Called off by close: the host was lost while the read was there.
 		s.host.cfg.Router.Failed(r, s, &messages.NotLiveError{Host: s.host.name, Err: fmt.Errorf("it was lost while the read was there: %w", err)})
 		return
+	case mongoconn.HostIsGone(err):
+		s.host.cfg.Router.Failed(r, s, &messages.NotLiveError{Host: s.host.name, Err: err})
+		return
 	case mongoconn.OtherHostMayServe(err):
 		s.host.cfg.Router.Failed(r, s, err)
 		return
 	}
-	r.Reply(&messages.ReadReply{Err: err, Host: s.host.name, Attempts: len(r.Tried) + 1})
+	r.Reply(&messages.ReadReply{Err: err, Host: s.host.name, Attempts: r.Attempts + 1})
 }
 
 func (s *service) panicked(err *messages.PanicError) {

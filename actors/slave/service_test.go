@@ -183,15 +183,16 @@ func TestAReadIsCalledOffWithItsAskerAndAtItsAttemptsEnd(t *testing.T) {
 func TestWhatAnotherHostMayServeGoesBackAndWhatItWouldRepeatDoesNot(t *testing.T) {
 	network := mongo.CommandError{Message: "connection reset", Labels: []string{"NetworkError"}}
 	for _, c := range []struct {
-		err  error
-		back bool
+		err        error
+		back, gone bool
 	}{
-		{mongo.CommandError{Code: 2, Message: "BadValue"}, false},
-		{fmt.Errorf("the attempt is over: %w", context.DeadlineExceeded), true},
-		{mongo.CommandError{Code: 13436, Message: "NotPrimaryOrSecondary"}, true},
-		{network, true},
-		{&messages.WrongHostError{Address: "a:1", Field: "me"}, true},
-		{fmt.Errorf("something of the driver's"), false},
+		{mongo.CommandError{Code: 2, Message: "BadValue"}, false, false},
+		{fmt.Errorf("the attempt is over: %w", context.DeadlineExceeded), true, false},
+		{mongo.CommandError{Code: 134, Message: "ReadConcernMajorityNotAvailableYet"}, true, false},
+		{mongo.CommandError{Code: 13436, Message: "NotPrimaryOrSecondary"}, true, true},
+		{network, true, true},
+		{&messages.WrongHostError{Address: "a:1", Field: "me"}, true, true},
+		{fmt.Errorf("something of the driver's"), false, false},
 	} {
 		t.Run(c.err.Error(), func(t *testing.T) {
 			inWorld(t, func(w *world) {
@@ -199,7 +200,11 @@ func TestWhatAnotherHostMayServeGoesBackAndWhatItWouldRepeatDoesNot(t *testing.T
 				conn.runs(func(context.Context, bson.Raw) (bson.Raw, error) { return nil, c.err })
 				r := w.offered(target, 1, pointRead)[0]
 				rep := w.got(r)
-				if rep == nil || rep.Err.Error() != c.err.Error() || (len(w.router.failed) == 1) != c.back {
+				want := c.err
+				if c.gone {
+					want = &messages.NotLiveError{Host: "a:1", Err: c.err}
+				}
+				if rep == nil || rep.Err.Error() != want.Error() || errors.Is(rep.Err, messages.ErrNotLive) != c.gone || (len(w.router.failed) == 1) != c.back {
 					t.Errorf("got %+v, and the router %v", rep, w.router.failed)
 				}
 				if st := h.Stat(); st.Failed != 1 || st.Served != 0 || target.Load().Pending() != 0 {

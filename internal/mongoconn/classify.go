@@ -75,6 +75,31 @@ func OtherHostMayServe(err error) bool {
 	return cmd.HasErrorLabel("SystemOverloadedError") && cmd.HasErrorLabel("RetryableError")
 }
 
+// HostIsGone reports whether a read has failed because its host, or the way there, is
+// gone or about to go: it says nothing of the read, and the host may be found lost at
+// any moment.
+func HostIsGone(err error) bool {
+	if err == nil || errors.Is(err, context.DeadlineExceeded) && !IsSelection(err) || IsAuth(err) {
+		return false
+	}
+	if IsRefusal(err) || isUnsent(err) {
+		return true
+	}
+	if errors.Is(err, context.Canceled) {
+		return false
+	}
+	var cmd mongo.CommandError
+	return IsNetwork(err) || errors.As(err, &cmd) && slices.Contains(leaving, cmd.Code)
+}
+
+// leaving are the codes of a member that goes down, or changes its state.
+var leaving = []int32{
+	91,    // ShutdownInProgress
+	11600, // InterruptedAtShutdown
+	11602, // InterruptedDueToReplStateChange
+	13436, // NotPrimaryOrSecondary
+}
+
 // isUnsent reports whether the driver gave up before it had a socket: its pool
 // was cleared or closed, no server was there to select, the client is closed.
 func isUnsent(err error) bool {

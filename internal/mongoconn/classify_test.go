@@ -43,6 +43,9 @@ func TestAnotherHostIsAskedAfterErrorsOfTheMemberNotOfTheQuery(t *testing.T) {
 		if got, want := OtherHostMayServe(err), slices.Contains(retryableReads, code); got != want {
 			t.Errorf("code %d: %v, want %v", code, got, want)
 		}
+		if got, want := HostIsGone(err), code == 91 || code == 11600 || code == 11602 || code == 13436; got != want {
+			t.Errorf("code %d: the host is gone: %v, want %v", code, got, want)
+		}
 	}
 	f.refuse(462, "SystemOverloadedError", "RetryableError")
 	before := f.count("ping")
@@ -171,12 +174,12 @@ func TestWithoutAServerAReadEndsAtTheSelectionTimeoutForAnotherHost(t *testing.T
 	f := serve(t, nil)
 	f.stop()
 	d, _ := open(t, DirectConfig{Host: f.addr, ConnectTimeout: 100 * time.Millisecond})
-	if err := d.Ping(patient(t)); !OtherHostMayServe(err) || !isUnsent(err) {
+	if err := d.Ping(patient(t)); !OtherHostMayServe(err) || !isUnsent(err) || !HostIsGone(err) {
 		t.Error(err)
 	}
 	ctx, cancel := context.WithCancel(patient(t))
 	cancel()
-	if err := d.Ping(ctx); OtherHostMayServe(err) {
+	if err := d.Ping(ctx); OtherHostMayServe(err) || HostIsGone(err) {
 		t.Errorf("cancelled: %v", err)
 	}
 }
@@ -199,7 +202,7 @@ func TestAnotherHostIsAskedWhenNoNewSocketCanBeOpened(t *testing.T) {
 		d, h := open(t, DirectConfig{Host: f.addr, Base: base})
 		next(t, h.hellos, "a hello")
 		broken.Store(true)
-		if err := d.Ping(patient(t)); err == nil || !OtherHostMayServe(err) || IsAuth(err) {
+		if err := d.Ping(patient(t)); err == nil || !OtherHostMayServe(err) || !HostIsGone(err) || IsAuth(err) {
 			t.Errorf("%s: %v", name, err)
 		}
 	}

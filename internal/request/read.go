@@ -51,8 +51,14 @@ type Read struct {
 	// The fields below belong to whoever holds the request: the router, then one
 	// target's queue, then one worker, then the router again.
 
-	// Tried holds the incarnations that were asked already.
+	// Tried holds the incarnations that it is not to be sent to: those that were asked.
 	Tried []uint64
+	// Attempts is how often it was sent.
+	Attempts int
+	// Gone says that the last attempt failed because its host seemed to be lost. Rest ends
+	// the pause that may follow, nil for none.
+	Gone bool
+	Rest *time.Timer
 	// AttemptDeadline is when the attempt under way ends.
 	AttemptDeadline time.Time
 	// Shared is how many reads that attempt is for.
