@@ -56,6 +56,14 @@ func runsBench(t *testing.T, args ...string) *benched {
 	return out
 }
 
+// long is for tests that run the bench once more, with little code that others do not run.
+func long(t *testing.T) {
+	t.Helper()
+	if testing.Short() {
+		t.Skip("runs the bench for some seconds")
+	}
+}
+
 func TestBenchFillsTheRowsThatItIsAskedFor(t *testing.T) {
 	out := runsBench(t, "--only", "point_reads_16,updates_1,update_allocs_1,serial_inserts_256", "--rounds", "1", "--seconds", "0.1")
 	if len(out.Results) != 4 || len(out.Skipped) > 0 || out.Rounds != 1 {
@@ -96,6 +104,7 @@ func realSet(t *testing.T) (*replset.Set, context.Context) {
 var poolNote = regexp.MustCompile(`maxPoolSize is (\d+), its best of \[\d+ 100\]`)
 
 func TestBenchDoesWithoutServerStatusWhereThatIsRefused(t *testing.T) {
+	long(t)
 	set, ctx := realSet(t)
 	for _, m := range set.Members() {
 		err := asJudge(ctx, "mongodb://"+m.Host()+"/?directConnection=true", func(c *mongo.Client) error {
@@ -118,6 +127,7 @@ func TestBenchDoesWithoutServerStatusWhereThatIsRefused(t *testing.T) {
 }
 
 func TestBenchLeavesARealSetAsItWas(t *testing.T) {
+	long(t)
 	set, ctx := realSet(t)
 	out := runsBench(t, "--uri", set.URI(), "--only", "slow_member_p99,write_gap_stepdown_ms,frozen_member_max,read_commands_256,router_ns", "--rounds", "1", "--seconds", "0.1")
 	if len(out.Skipped) != 2 || out.Skipped[0].Failed || !strings.Contains(out.Skipped[0].Why, "built-in") || !strings.Contains(out.Skipped[1].Why, "--stepdown") {
@@ -164,9 +174,7 @@ func TestBenchLeavesARealSetAsItWas(t *testing.T) {
 }
 
 func TestBenchMeasuresFaultsOfTheBuiltInSet(t *testing.T) {
-	if testing.Short() {
-		t.Skip("takes members away and waits for them")
-	}
+	long(t)
 	out := runsBench(t, "--only", "returned_member_ms,write_gap_stepdown_ms", "--rounds", "1", "--seconds", "0.1", "--server-version", "4.4")
 	if v := out.Server; !v.BuiltIn || !strings.HasPrefix(v.Version, "4.4.") || v.BulkWrite || v.Members != 3 {
 		t.Errorf("the server is %+v", v)
@@ -183,6 +191,7 @@ func TestBenchMeasuresFaultsOfTheBuiltInSet(t *testing.T) {
 }
 
 func TestUpdatesShareCommandsAlsoWhereThereIsNoBulkWrite(t *testing.T) {
+	long(t)
 	out := runsBench(t, "--only", "update_commands_256", "--rounds", "1", "--seconds", "0.1", "--server-version", "4.4")
 	if r := out.of(t, "update_commands_256"); r.Ours > 0.5 || r.Driver < 0.9 || r.OurErrors+r.DriverErrors > 0 || !strings.Contains(r.Note, "errors only") {
 		t.Errorf("%+v", r)
