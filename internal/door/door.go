@@ -4,9 +4,12 @@
 package door
 
 import (
+	"errors"
 	"sync"
 
 	"github.com/asynkron/protoactor-go/actor"
+
+	"github.com/evenkeel/evenkeel/messages"
 )
 
 // Door is a process of the actor system without a mailbox.
@@ -24,8 +27,9 @@ var _ actor.Process = (*Door)(nil)
 
 // Open registers a Door under a name that starts with prefix. Receive is called
 // for each user message in its sender's goroutine, must not block, and reports
-// whether the message is one of its own; any other goes to the system's dead
-// letters, which also answers its sender.
+// whether the message is one of its own. A request that belongs to another door, or was
+// sent by value, is answered with what to do instead; anything else goes to the system's
+// dead letters, which also answers its sender.
 func Open(system *actor.ActorSystem, prefix string, receive func(message any, sender *actor.PID) bool) *Door {
 	d := &Door{system: system, receive: receive, watchers: map[string]*actor.PID{}}
 	for {
@@ -46,9 +50,31 @@ func (d *Door) SendUserMessage(pid *actor.PID, message any) {
 	if _, poison := inner.(*actor.PoisonPill); poison {
 		return // Its owner closes it, nobody else: there may be other senders.
 	}
-	if !d.receive(inner, sender) {
-		d.system.DeadLetter.SendUserMessage(pid, message)
+	if d.receive(inner, sender) {
+		return
 	}
+	if rep := misaddressed(inner); rep != nil && sender != nil {
+		d.system.Root.Send(sender, rep)
+		return
+	}
+	d.system.DeadLetter.SendUserMessage(pid, message)
+}
+
+// misaddressed is the reply to a request that the door it was sent to does not take, nil
+// for what is no request.
+func misaddressed(message any) any {
+	wrong := func(field, text string) error { return &messages.InvalidError{Field: field, Err: errors.New(text)} }
+	switch m := message.(type) {
+	case *messages.Read:
+		return &messages.ReadReply{Correlation: m.Correlation, Err: wrong("Read", "it was sent to the master; send it to App.Router()")}
+	case messages.Read:
+		return &messages.ReadReply{Correlation: m.Correlation, Err: wrong("Read", "it was sent by value; send a *messages.Read")}
+	case *messages.Write:
+		return &messages.WriteReply{Outcome: messages.NotApplied, Correlation: m.Correlation, Err: wrong("Write", "it was sent to the router; send it to App.Master()")}
+	case messages.Write:
+		return &messages.WriteReply{Outcome: messages.NotApplied, Correlation: m.Correlation, Err: wrong("Write", "it was sent by value; send a *messages.Write")}
+	}
+	return nil
 }
 
 // SendSystemMessage serves those who watch the Door.
