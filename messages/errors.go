@@ -36,6 +36,8 @@ var (
 	ErrUnknownOutcome = errors.New("evenkeel: outcome unknown")
 	// ErrWrongHost is matched by every *WrongHostError.
 	ErrWrongHost = errors.New("evenkeel: wrong host")
+	// ErrProtocol is matched by every *ProtocolError.
+	ErrProtocol = errors.New("evenkeel: protocol broken")
 	// ErrLoginRefused is matched by every *LoginError.
 	ErrLoginRefused = errors.New("evenkeel: login refused")
 	// ErrInvalid is matched by every *InvalidError.
@@ -216,6 +218,28 @@ func (e *WrongHostError) Error() string {
 
 // Is matches ErrWrongHost.
 func (e *WrongHostError) Is(target error) bool { return target == ErrWrongHost }
+
+// ProtocolError says that a host which had proven to be the right one sent something that no
+// server sends: a reply to another request, one that is too long, or cut to pieces, or that does not
+// hold what was asked for. None of it was passed on, and the socket is closed.
+type ProtocolError struct {
+	Host string
+	// Remote is the IP address and port that sent it, where known.
+	Remote string
+	// Reason says what came. It holds nothing of a document.
+	Reason string
+}
+
+func (e *ProtocolError) Error() string {
+	s := "evenkeel: " + e.Host + " breaks the protocol: " + e.Reason
+	if e.Remote != "" {
+		s += " (from " + e.Remote + ")"
+	}
+	return s + "; check what stands between, and the server's version"
+}
+
+// Is matches ErrProtocol.
+func (e *ProtocolError) Is(target error) bool { return target == ErrProtocol }
 
 // LoginError says that a host is there and refuses the login. It holds no
 // credentials: whatever of its text might be part of one is hidden.

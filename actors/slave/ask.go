@@ -2,6 +2,7 @@ package slave
 
 import (
 	"context"
+	"errors"
 
 	"go.mongodb.org/mongo-driver/v2/bson"
 	"go.mongodb.org/mongo-driver/v2/mongo"
@@ -28,12 +29,15 @@ func (s *service) ask(ctx context.Context, r *request.Read, rep *messages.ReadRe
 	if err != nil {
 		return err
 	}
-	id, err := cmd.Parse(raw, rep)
+	id, err := s.parse(cmd, raw, rep)
 	if err != nil || id == 0 {
 		return err
 	}
 	if rep.Cursor, err = s.cursors.add(id, cmd, sess); err != nil {
-		s.kill(cmd.Database, namespace(cmd), id, sess)
+		*rep = messages.ReadReply{Host: rep.Host, Attempts: rep.Attempts}
+		if !errors.Is(err, messages.ErrProtocol) { // That one is somebody else's.
+			s.kill(cmd.Database, namespace(cmd), id, sess)
+		}
 		return err
 	}
 	sess = nil // The cursor's from here on; it is held until it is delivered.
@@ -61,7 +65,7 @@ func (s *service) askAll(ctx context.Context, reads []*request.Read, results []r
 		return eachAlone(results, err)
 	}
 	var whole messages.ReadReply
-	id, err := batch.Read.Parse(raw, &whole)
+	id, err := s.parse(batch.Read, raw, &whole)
 	if err != nil {
 		return err
 	}
@@ -122,6 +126,16 @@ func (s *service) run(ctx context.Context, cmd *command.Read, after messages.Tok
 	return s.conn.Run(ctx, cmd.Database, cmd.Wire(concern, 0), sess)
 }
 
+// parse reads a reply. What the protocol does not say is a *messages.ProtocolError.
+func (s *service) parse(cmd *command.Read, raw bson.Raw, rep *messages.ReadReply) (cursorID int64, err error) {
+	if cursorID, err = cmd.Parse(raw, rep); err != nil {
+		// What was read of it goes to nobody.
+		*rep = messages.ReadReply{Host: rep.Host, Attempts: rep.Attempts}
+		err = &messages.ProtocolError{Host: s.host.name, Reason: err.Error()}
+	}
+	return cursorID, err
+}
+
 // probe runs a read, or a ping for none, whose reply nobody waits for.
 func (s *service) probe(ctx context.Context, cmd *command.Read) error {
 	if cmd == nil {
@@ -136,10 +150,11 @@ func (s *service) probe(ctx context.Context, cmd *command.Read) error {
 	if err != nil {
 		return err
 	}
-	if id, err := cmd.Parse(raw, new(messages.ReadReply)); err == nil && id != 0 {
+	id, err := s.parse(cmd, raw, new(messages.ReadReply))
+	if err == nil && id != 0 {
 		s.kill(cmd.Database, namespace(cmd), id, sess)
 	}
-	return nil
+	return err
 }
 
 // endSession gives a session, nil for none, back to the client. There is no transaction

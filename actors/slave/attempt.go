@@ -82,6 +82,11 @@ func (s *service) serve(reads []*request.Read) {
 		return
 	}
 	err := s.try(ctx, reads, results)
+	if a.moves && errors.Is(err, messages.ErrProtocol) {
+		// Before the reads go elsewhere. Not for an aggregate or a command: one that is answered in
+		// a way that is not known here must not take host after host out.
+		s.broken(err)
+	}
 	end := time.Now()
 	// What a read waited for its cluster time says nothing of the host's speed.
 	latency := time.Duration(0)

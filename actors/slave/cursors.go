@@ -68,7 +68,11 @@ func (c *cursors) add(id int64, cmd *command.Read, sess *mongo.Session) (*messag
 		c.host.cursorsFull.Refused()
 		return nil, &messages.OverloadedError{Limit: limitCursors, Max: int64(limit), Pending: int64(n), Host: c.host.name}
 	}
-	c.remove(id, c.open[id]) // Forgotten by the server, which has used its number anew.
+	if c.open[id] != nil {
+		// A server's numbers are random and of 63 bits. The one who has the other cursor must not
+		// get the documents of this one.
+		return nil, &messages.ProtocolError{Host: c.host.name, Reason: "two open cursors with one number"}
+	}
 	c.open[id] = &openCursor{sess: sess, used: now, held: true}
 	return &messages.Cursor{Host: c.host.name, Incarnation: c.inc, ID: id, Database: cmd.Database, Collection: namespace(cmd)}, nil
 }
@@ -175,7 +179,11 @@ func (s *service) askPinned(ctx context.Context, cmd *command.Read, rep *message
 	}
 	var id int64
 	if err == nil {
-		id, err = cmd.Parse(raw, rep)
+		id, err = s.parse(cmd, raw, rep)
+	}
+	if err == nil && id != 0 && id != c.ID {
+		*rep = messages.ReadReply{Host: rep.Host, Attempts: rep.Attempts}
+		err = &messages.ProtocolError{Host: s.host.name, Reason: "a batch of another cursor"}
 	}
 	var cmdErr mongo.CommandError
 	switch {

@@ -42,7 +42,7 @@ type (
 		conn uint64
 		err  *mongoconn.MovedError
 	}
-	// hungMsg and slowMsg come from the service of that number.
+	// hungMsg, slowMsg and brokenMsg come from the service of that number.
 	hungMsg struct {
 		internal
 		service uint64
@@ -52,6 +52,11 @@ type (
 		internal
 		service uint64
 		reason  string
+	}
+	brokenMsg struct {
+		internal
+		service uint64
+		err     error
 	}
 	// tickMsg and answerMsg end a wait that the state has begun.
 	tickMsg struct {
@@ -166,6 +171,10 @@ func (i *incarnation) Receive(ctx actor.Context) {
 	case slowMsg:
 		if i.state == Live && msg.service == i.svc.inc {
 			i.eject(msg.reason, true)
+		}
+	case brokenMsg:
+		if i.svc != nil && msg.service == i.svc.inc {
+			i.onWrong(msg.err)
 		}
 	case tickMsg:
 		if msg.wait == i.wait {
@@ -336,6 +345,8 @@ func (i *incarnation) serviceOf(conn Conn) *service {
 		h.send(self, hungMsg{service: inc, suspect: suspect})
 	}, func(reason string) {
 		h.send(self, slowMsg{service: inc, reason: reason})
+	}, func(err error) {
+		h.send(self, brokenMsg{service: inc, err: err})
 	})
 }
 

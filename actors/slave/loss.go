@@ -24,12 +24,13 @@ type outage struct {
 	barred   bool                    // HostStandby was emitted for a quarantine
 }
 
-// onWrong: a socket led to somebody else, or to a server that is not a member.
+// onWrong: a socket led to somebody else, to a server that is not a member, or to one that sends
+// what no server sends.
 func (i *incarnation) onWrong(err error) {
 	if i.conn == nil {
 		return
 	}
-	if !errors.Is(err, messages.ErrWrongHost) {
+	if !errors.Is(err, messages.ErrWrongHost) && !errors.Is(err, messages.ErrProtocol) {
 		i.lost(err)
 		return
 	}

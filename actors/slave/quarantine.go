@@ -11,8 +11,8 @@ import (
 
 // quarantineWrong wrong sockets within quarantineWindow keep a host out until
 // quarantineTime without another has passed, in which new sockets are tried every
-// quarantineEvery. An address that alternates between two servers must not go in and
-// out with each socket.
+// quarantineEvery. An address that alternates between two servers, or a server whose replies are
+// broken, must not go in and out with each socket.
 const (
 	quarantineWrong  = 3
 	quarantineWindow = 10 * time.Second
@@ -45,7 +45,7 @@ func (i *incarnation) quarantined() bool {
 		h.wrong = nil
 		return false
 	}
-	reason := fmt.Sprintf("its address led elsewhere %d times in %v: it is out until %v pass without that", quarantineWrong, quarantineWindow, quarantineTime)
+	reason := fmt.Sprintf("its address led elsewhere, or its replies were broken, %d times in %v: it is out until %v pass without that", quarantineWrong, quarantineWindow, quarantineTime)
 	i.enter(Standby, messages.RoleOther, reason)
 	i.quarantine = until
 	if !h.outage.barred {

@@ -37,16 +37,17 @@ type service struct {
 	paces  [classes]pace     // mu
 	latest *command.Read     // mu; the latest that may be evacuated, to probe with
 	slow   func(reason string)
+	broken func(error)
 	// answeredAt is when the server answered last; nil before.
 	answeredAt atomic.Pointer[time.Time]
 	// drained ends a drain; nil while there is none.
 	drained func() // mu
 }
 
-// newService makes a service. When it finds that reads hang, or are slow, it calls those
-// functions, from any goroutine.
-func newService(h *Host, inc uint64, conn Conn, hung func(suspect bool), slow func(reason string)) *service {
-	s := &service{host: h, inc: inc, conn: conn, slow: slow, open: true, flying: map[*attempt]bool{}}
+// newService makes a service. When it finds that reads hang, are slow, or are answered with what is
+// no answer, it calls those functions, from any goroutine.
+func newService(h *Host, inc uint64, conn Conn, hung func(suspect bool), slow func(reason string), broken func(error)) *service {
+	s := &service{host: h, inc: inc, conn: conn, slow: slow, broken: broken, open: true, flying: map[*attempt]bool{}}
 	s.point.init(h.cfg.PointWorkers)
 	s.other.init(h.cfg.OtherWorkers)
 	s.ctx, s.cancel = context.WithCancel(context.Background())

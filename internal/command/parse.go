@@ -21,6 +21,9 @@ func (r *Read) Parse(reply bson.Raw, rep *messages.ReadReply) (cursorID int64, e
 	w := walk(reply)
 	for w.next() {
 		if want != "" && string(w.key) == want {
+			if !main.IsZero() {
+				return 0, fmt.Errorf("evenkeel: malformed reply to %s: %s: %w", r.Name, want, errTwice)
+			}
 			main = w.raw()
 			continue
 		}
@@ -105,6 +108,9 @@ func (r *Read) cursor(cursor bson.Raw, rep *messages.ReadReply) (id int64, err e
 			if w.typ != bson.TypeArray {
 				return 0, r.malformed("cursor.firstBatch")
 			}
+			if batch != nil {
+				return 0, fmt.Errorf("evenkeel: malformed reply to %s: cursor.firstBatch: %w", r.Name, errTwice)
+			}
 			batch = w.value
 		}
 	}
@@ -121,6 +127,9 @@ func (r *Read) cursor(cursor bson.Raw, rep *messages.ReadReply) (id int64, err e
 		}
 		switch r.Kind {
 		case KindOne:
+			if !r.mayBe(w.value) {
+				return 0, fmt.Errorf("evenkeel: malformed reply to %s: %w", r.Name, errOther)
+			}
 			rep.Document = w.value
 		case KindAggCount:
 			var ok bool
@@ -133,6 +142,8 @@ func (r *Read) cursor(cursor bson.Raw, rep *messages.ReadReply) (id int64, err e
 		return 0, r.malformed("cursor.firstBatch")
 	}
 	switch {
+	case r.Kind == KindOne && n > 1:
+		return 0, fmt.Errorf("evenkeel: malformed reply to %s: %w", r.Name, errMany)
 	case r.Kind == KindBatch:
 		rep.Documents = make([]bson.Raw, 0, n)
 		for w = walk(batch); w.next(); {
@@ -145,7 +156,22 @@ func (r *Read) cursor(cursor bson.Raw, rep *messages.ReadReply) (id int64, err e
 	return 0, nil
 }
 
-var errMalformed = errors.New("it is missing or of the wrong type")
+var (
+	errMalformed = errors.New("it is missing or of the wrong type")
+	errOther     = errors.New("the document is not the one with that _id")
+	errTwice     = errors.New("it is there twice")
+	errMany      = errors.New("there is more than one document")
+)
+
+// mayBe reports whether a document may be the one that a Point read asks for. Where the
+// server may take more values for equal than is known here (see Batch.Match), it may.
+func (r *Read) mayBe(doc bson.Raw) bool {
+	if r.Class != Point || r.tail == 0 || !matchable(r.ID) || hasText(r.ID) {
+		return true
+	}
+	id := find(doc, "_id")
+	return !id.IsZero() && (!matchable(id) || keyOf(id) == keyOf(r.ID))
+}
 
 func (r *Read) malformed(field string) error {
 	return fmt.Errorf("evenkeel: malformed reply to %s: %s: %w", r.Name, field, errMalformed)

@@ -60,6 +60,10 @@ func TestRepliesThatAreNotWhatTheProtocolSaysAreErrors(t *testing.T) {
 		{KindOne, marshal(t, cursorReply("firstBatch", int64(0), 7))}, {KindBatch, marshal(t, cursorReply("firstBatch", int64(0), doc(), 7))},
 		{KindBatch, marshal(t, cursorReply("firstBatch", int64(0), 7, doc()))},
 		{KindAggCount, marshal(t, cursorReply("firstBatch", int64(0), doc("n", "7")))}, {KindAggCount, marshal(t, cursorReply("firstBatch", int64(0), doc()))},
+		{KindOne, marshal(t, cursorReply("firstBatch", int64(0), doc(), doc()))},
+		{KindOne, marshal(t, append(cursorReply("firstBatch", int64(0)), cursorReply("firstBatch", int64(0), doc())...))},
+		{KindBatch, marshal(t, doc("cursor", doc("id", int64(0), "firstBatch", bson.A{}, "nextBatch", bson.A{doc()})))},
+		{KindCount, marshal(t, doc("n", 7, "n", 8))},
 		{KindCount, marshal(t, doc("ok", 1.0))}, {KindCount, marshal(t, doc("n", "7"))},
 		{KindDistinct, marshal(t, doc("ok", 1.0))}, {KindDistinct, marshal(t, doc("values", doc()))},
 		{KindBatch, marshal(t, doc("cursor", doc("id", int64(0), "firstBatch", bson.RawValue{Type: bson.TypeArray, Value: []byte{8, 0, 0, 0, 0x10, 'a', 0, 0}})))},
@@ -67,6 +71,37 @@ func TestRepliesThatAreNotWhatTheProtocolSaysAreErrors(t *testing.T) {
 		r := &Read{Name: "find", Kind: c.kind}
 		if id, err := r.Parse(c.reply, &messages.ReadReply{}); err == nil || id != 0 {
 			t.Errorf("%d: % x was read", i, []byte(c.reply))
+		}
+	}
+}
+
+func TestADocumentThatAPointReadHasNotAskedForIsAnError(t *testing.T) {
+	var enc Encoder
+	decimal, _ := bson.ParseDecimal128("7")
+	id := bson.NewObjectID()
+	for i, c := range []struct {
+		asked, got any
+		fine       bool
+	}{
+		{7, doc("_id", 7), true}, {7, doc("_id", 7.0), true}, {int64(7), doc("_id", 8), false}, {7, doc("_id", "7"), false},
+		{id, doc("_id", id), true}, {id, doc("_id", bson.NewObjectID()), false}, {7, doc("x", 7), false},
+		// What the server may take for equal is not known here.
+		{7, doc("_id", decimal), true}, {decimal, doc("_id", 8), true}, {"ann", doc("_id", "ANN"), true},
+	} {
+		r := encodeRead(t, &enc, "players", messages.FindOne{Filter: doc("_id", c.asked)})
+		var rep messages.ReadReply
+		_, err := r.Parse(marshal(t, cursorReply("firstBatch", int64(0), c.got)), &rep)
+		if (err == nil) != c.fine || (rep.Document != nil) != c.fine {
+			t.Errorf("%d: got %v, %v", i, rep.Document, err)
+		}
+	}
+	for _, op := range []messages.FindOne{
+		{Filter: doc("_id", 7), Options: []options.Lister[options.FindOneOptions]{options.FindOne().SetProjection(doc("_id", 0))}},
+		{Filter: doc("level", 7)},
+	} {
+		r := encodeRead(t, &enc, "players", op)
+		if _, err := r.Parse(marshal(t, cursorReply("firstBatch", int64(0), doc("x", 1))), &messages.ReadReply{}); err != nil {
+			t.Errorf("%+v: %v", op, err)
 		}
 	}
 }

@@ -2,9 +2,6 @@ package mongoconn
 
 import (
 	"crypto/tls"
-	"encoding/binary"
-	"errors"
-	"fmt"
 	"io"
 	"net"
 	"net/netip"
@@ -12,71 +9,86 @@ import (
 	"sync/atomic"
 	"time"
 
-	"go.mongodb.org/mongo-driver/v2/bson"
+	"github.com/evenkeel/evenkeel/messages"
 )
 
-// The states of a Conn.
 const (
-	unverified uint32 = iota // nothing was passed on
-	passing                  // verified; not all of the first reply is passed on
-	through                  // reads go straight to the socket
-	refused                  // reads fail
-)
-
-// Of the wire protocol: https://www.mongodb.com/docs/manual/reference/mongodb-wire-protocol/
-const (
-	headerSize   = 16 // messageLength, requestID, responseTo, opCode
-	opReply      = 1
-	opCompressed = 2012
-	opMsg        = 2013
-
-	replySize    = 20 // responseFlags, cursorID, startingFrom, numberReturned
-	replyFailure = 1 << 1
-
-	msgChecksum = 1 << 0
-	// msgRequired are the flag bits that a receiver must know, of which there are
-	// two: checksumPresent and moreToCome.
-	msgRequired = 1<<16 - 1
-	msgMore     = 1 << 1
-
-	// maxFirstReply is the largest document, and room for what surrounds it.
-	maxFirstReply = 16<<20 + 16<<10
+	// buffered is what a socket's buffer holds: most replies as a whole.
+	buffered = 4 << 10
+	// promised is the largest message whose length is passed on as soon as it is known. The
+	// driver makes room for all of a message when it sees that. A larger one must have
+	// arrived by an eighth before, so that a few bytes of a liar's cost no more than this.
+	promised = 1 << 20
+	// maxHellos is how many replies to hello a socket may bring within a second. A server
+	// sends one for each change in its set, and the driver asks for the next at once.
+	maxHellos = 500
 )
 
 // Conn is a socket that passes nothing on before its first reply was read whole
-// and verified. When it does not pass, the socket is closed, and every Read
-// fails with the reason. After that reply a Read costs one atomic load more than
-// the socket's own.
+// and verified, and from then on only messages that can be the reply to what was written last: see
+// checkReply. When a message is something else, the socket is closed, and every Read fails with the
+// reason. The buffer makes up for the cost: a small reply takes one read of the socket where the
+// driver's own way takes two.
 type Conn struct {
 	net.Conn
 	d    *Dialer
 	at   netip.Addr // where it leads, zero when that is not the Dialer's to say
 	born time.Time
-	// asked is when the last byte before the first reply was written, since born.
-	asked atomic.Int64
-	state atomic.Uint32
+	// wrote is when the last byte before the first reply was written, since born.
+	wrote    atomic.Int64
+	request  atomic.Uint64 // the latest that was written
+	verified atomic.Bool
 
-	// mu guards the fields below. A Read holds it while it waits for the first
-	// reply, so that Close must not take it.
+	// mu guards the fields below. A Read holds it while it waits, so that Close must
+	// not take it.
 	mu    sync.Mutex
-	reply []byte // what was received of the first reply
-	next  int    // passing: the first byte that is not passed on
-	err   error  // refused: why
+	in    []byte // received, from next on not passed on
+	next  int
+	rest  int  // bytes of the present message that are not passed on
+	stray bool // there was more than the present message
+	asked asked
+	err   error // refused: why
 }
 
 // Read reads from the socket.
-func (c *Conn) Read(p []byte) (int, error) {
-	if c.state.Load() == through {
-		return c.Conn.Read(p)
+func (c *Conn) Read(p []byte) (n int, err error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.err != nil {
+		return 0, c.err
 	}
-	return c.readFirst(p)
+	if len(p) == 0 {
+		return 0, nil
+	}
+	if c.rest == 0 {
+		// After a time-out the next Read goes on where this one stopped.
+		if err := c.begin(); err != nil {
+			return 0, err
+		}
+	}
+	p = p[:min(len(p), c.rest)]
+	if c.next < len(c.in) {
+		n = copy(p, c.in[c.next:])
+		c.next += n
+	} else {
+		n, err = c.Conn.Read(p)
+	}
+	c.rest -= n
+	if c.next == len(c.in) {
+		c.empty()
+	} else if c.rest == 0 {
+		// It has come before the next request could be written.
+		c.stray = !c.asked.more
+	}
+	return n, err
 }
 
-// Write writes to the socket. Before the first reply it notes the time.
+// Write writes to the socket, and notes which request it is that must be answered next.
 func (c *Conn) Write(p []byte) (int, error) {
-	if c.state.Load() == unverified {
-		c.asked.Store(int64(time.Since(c.born)))
+	if !c.verified.Load() {
+		c.wrote.Store(int64(time.Since(c.born)))
 	}
+	c.request.Store(requestOf(p, c.request.Load()))
 	return c.Conn.Write(p)
 }
 
@@ -93,91 +105,101 @@ func (c *Conn) raw() net.Conn {
 	return c.Conn
 }
 
-func (c *Conn) readFirst(p []byte) (int, error) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	switch c.state.Load() {
-	case refused:
-		return 0, c.err
-	case through: // by a Read that was waited for
-		return c.Conn.Read(p)
-	case unverified:
-		if len(p) == 0 {
-			return 0, nil
-		}
-		// After a time-out the next Read goes on where this one stopped.
-		got, err := c.receive()
+// begin reads as much of the next message as must be seen before any of it is passed on.
+func (c *Conn) begin() error {
+	if c.stray {
+		return c.refuse("bytes came that answer nothing")
+	}
+	if err := c.receive(headerSize); err != nil {
+		return err
+	}
+	first := !c.verified.Load()
+	limit := maxMessage
+	request := c.request.Load()
+	if first || request&helloRequest != 0 {
+		limit = maxHello
+	}
+	h := headerOf(c.in[c.next:])
+	if got := h.check(limit); got != "" {
+		return c.refuse(got)
+	}
+	need := seen
+	switch {
+	case first || h.opcode != opMsg:
+		need = h.size
+	case h.size > promised:
+		need = h.size / 8
+	}
+	if err := c.receive(need); err != nil {
+		return err
+	}
+	if got := c.asked.checkReply(h, c.in[c.next:], request, first); got != "" {
+		return c.refuse(got)
+	}
+	if h.opcode == opCompressed {
+		plain, err := decompress(c.in[c.next:c.next+h.size], limit)
 		if err != nil {
-			return 0, err
+			return c.refuse("a reply that can not be decompressed: " + err.Error())
 		}
-		if err := c.verify(got); err != nil {
-			c.err, c.reply = err, nil
-			c.state.Store(refused)
-			c.Close()
-			if IsRefusal(err) {
-				c.d.refuse(c, err)
-			}
-			return 0, err
+		rest := c.in[c.next+h.size:]
+		c.in, c.next, h.size = append(plain, rest...), 0, len(plain)
+	}
+	if first {
+		if err := c.verify(c.in[c.next : c.next+h.size]); err != nil {
+			return c.fail(err)
 		}
-		c.state.Store(passing)
+		c.verified.Store(true)
 	}
-	n := copy(p, c.reply[c.next:])
-	if c.next += n; c.next == len(c.reply) {
-		c.reply = nil
-		c.state.Store(through)
-	}
-	return n, nil
+	c.rest = h.size
+	return nil
 }
 
-// receive reads until the first reply is whole, or it is clear that it is none;
-// then got says what it is instead.
-func (c *Conn) receive() (got string, err error) {
-	for empty := 0; ; {
-		need := headerSize
-		if len(c.reply) >= headerSize {
-			size := binary.LittleEndian.Uint32(c.reply)
-			if got := badHeader(size, binary.LittleEndian.Uint32(c.reply[12:])); got != "" {
-				return got, nil
-			}
-			need = int(size)
-			if len(c.reply) == need {
-				return "", nil
-			}
+// receive reads until there are n bytes that were not passed on.
+func (c *Conn) receive(n int) error {
+	for empty := 0; len(c.in)-c.next < n; {
+		if len(c.in) == cap(c.in) {
+			// It grows with what has arrived, not with what a length promises.
+			have := c.in[c.next:]
+			bigger := make([]byte, len(have), max(buffered, 2*len(have)))
+			copy(bigger, have)
+			c.in, c.next = bigger, 0
 		}
-		// The buffer grows with what has arrived, not with what the length promises.
-		if len(c.reply) == cap(c.reply) {
-			bigger := make([]byte, len(c.reply), max(1024, 2*len(c.reply)))
-			copy(bigger, c.reply)
-			c.reply = bigger
-		}
-		// Not a byte beyond the first reply is taken.
-		n, err := c.Conn.Read(c.reply[len(c.reply):min(need, cap(c.reply))])
-		c.reply = c.reply[:len(c.reply)+n]
+		got, err := c.Conn.Read(c.in[len(c.in):cap(c.in)])
+		c.in = c.in[:len(c.in)+got]
 		switch {
-		case n > 0:
+		case got > 0:
 			// An error that came along comes again.
 			empty = 0
-		case err == io.EOF && len(c.reply) > 0:
-			return "", io.ErrUnexpectedEOF
+		case err == io.EOF && len(c.in) > c.next:
+			return io.ErrUnexpectedEOF
 		case err != nil:
-			return "", err
+			return err
 		default:
 			if empty++; empty == 100 {
-				return "", io.ErrNoProgress
+				return io.ErrNoProgress
 			}
 		}
 	}
+	return nil
 }
 
-// verify looks at the whole first reply, unless got says that it is none.
-func (c *Conn) verify(got string) error {
-	rtt := time.Since(c.born) - time.Duration(c.asked.Load())
-	var hello bson.Raw
-	if got == "" {
-		hello, got = helloDocument(c.reply)
+// empty makes the buffer ready for the next message.
+func (c *Conn) empty() {
+	c.in, c.next = c.in[:0], 0
+	if cap(c.in) > buffered {
+		c.in = nil
 	}
-	if got != "" {
-		return c.d.stranger(c, got)
+}
+
+// verify looks at the whole first reply.
+func (c *Conn) verify(reply []byte) error {
+	rtt := time.Since(c.born) - time.Duration(c.wrote.Load())
+	hello, err := soleDocument(reply)
+	if err == nil {
+		err = hello.Validate()
+	}
+	if err != nil {
+		return c.d.stranger(c, "something else (a first reply where "+err.Error()+")")
 	}
 	if err := c.d.cfg.Check(hello, c.RemoteAddr()); err != nil {
 		return err
@@ -191,81 +213,19 @@ func (c *Conn) verify(got string) error {
 	return nil
 }
 
-// badHeader says what a message is that cannot be a first reply, "" for one that
-// can.
-func badHeader(size, opcode uint32) string {
-	switch {
-	case opcode == opCompressed:
-		// Compression is negotiated by the first reply: it cannot be in use yet.
-		return "a compressed first reply"
-	case opcode != opReply && opcode != opMsg:
-		return fmt.Sprintf("something else (a first reply with opcode %d)", opcode)
-	case size < headerSize || size > maxFirstReply:
-		return fmt.Sprintf("something else (a first reply of %d bytes)", size)
+// refuse ends the socket for what has come over it.
+func (c *Conn) refuse(got string) error {
+	if !c.verified.Load() {
+		return c.fail(c.d.stranger(c, "something else ("+got+")"))
 	}
-	return ""
+	return c.fail(&messages.ProtocolError{Host: c.d.cfg.Host, Remote: c.RemoteAddr().String(), Reason: got})
 }
 
-var errLayout = errors.New("its parts do not add up")
-
-// helloDocument returns the document of a whole OP_REPLY or OP_MSG, or says what the
-// message is instead.
-func helloDocument(msg []byte) (doc bson.Raw, got string) {
-	body := msg[headerSize:]
-	var err error
-	if binary.LittleEndian.Uint32(msg[12:]) == opReply {
-		doc, err = replyDocument(body)
-	} else {
-		doc, err = msgDocument(body)
+func (c *Conn) fail(err error) error {
+	c.err, c.in = err, nil
+	c.Close()
+	if IsRefusal(err) {
+		c.d.refuse(c, err)
 	}
-	if err == nil {
-		err = doc.Validate()
-	}
-	if err != nil {
-		return nil, fmt.Sprintf("something else (a first reply where %v)", err)
-	}
-	return doc, ""
-}
-
-func replyDocument(body []byte) (bson.Raw, error) {
-	if len(body) < replySize {
-		return nil, errLayout
-	}
-	if flags := binary.LittleEndian.Uint32(body); flags&replyFailure != 0 {
-		// What follows is {$err: …}, which the check does not take for a hello.
-		return soleDocument(body[replySize:])
-	}
-	if n := binary.LittleEndian.Uint32(body[16:]); n != 1 {
-		return nil, fmt.Errorf("there are %d documents", n)
-	}
-	return soleDocument(body[replySize:])
-}
-
-func msgDocument(body []byte) (bson.Raw, error) {
-	if len(body) < 5 {
-		return nil, errLayout
-	}
-	flags := binary.LittleEndian.Uint32(body)
-	if unknown := flags & msgRequired &^ (msgChecksum | msgMore); unknown != 0 {
-		return nil, fmt.Errorf("flags %#x are set", unknown)
-	}
-	if body[4] != 0 {
-		return nil, fmt.Errorf("the first section is of kind %d", body[4])
-	}
-	rest := body[5:]
-	if flags&msgChecksum != 0 {
-		if len(rest) < 4 {
-			return nil, errLayout
-		}
-		rest = rest[:len(rest)-4]
-	}
-	return soleDocument(rest)
-}
-
-// soleDocument returns b if it is one document from end to end.
-func soleDocument(b []byte) (bson.Raw, error) {
-	if len(b) < 5 || uint64(binary.LittleEndian.Uint32(b)) != uint64(len(b)) {
-		return nil, errLayout
-	}
-	return bson.Raw(b), nil
+	return err
 }

@@ -214,7 +214,7 @@ func (d *Direct) moved(err *MovedError) {
 
 func (d *Direct) lost(err error) {
 	if !d.closing.Load() {
-		d.obs.Lost(err)
+		d.obs.Lost(brief(err))
 	}
 }
 
@@ -268,7 +268,15 @@ func (d *Direct) Client() *mongo.Client { return d.client }
 // opened, is the right host's, and is logged in. A refused login is a *messages.LoginError.
 func (d *Direct) Ping(ctx context.Context) error {
 	_, err := d.Run(ctx, "admin", ping, nil)
-	return err
+	return brief(err)
+}
+
+// brief is an error whose text is short: it goes into events and snapshots.
+func brief(err error) error {
+	if err == nil || len(err.Error()) <= 2*maxText {
+		return err
+	}
+	return errors.New(short(err.Error()))
 }
 
 var ping = func() bson.Raw {

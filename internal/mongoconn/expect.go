@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"strings"
 	"sync/atomic"
 
 	"go.mongodb.org/mongo-driver/v2/bson"
@@ -93,11 +94,12 @@ func (e *HelloError) Error() string {
 	return fmt.Sprintf("evenkeel: %s refused hello: (%d) %s", e.Address, e.Code, e.Message)
 }
 
-// IsRefusal reports whether err says that a socket's server is the wrong one or
-// is no member: *messages.WrongHostError or *NotMemberError.
+// IsRefusal reports whether err says that a socket's server is the wrong one, is no
+// member, or sends what no server sends: *messages.WrongHostError, *NotMemberError or
+// *messages.ProtocolError.
 func IsRefusal(err error) bool {
 	var notMember *NotMemberError
-	return errors.Is(err, messages.ErrWrongHost) || errors.As(err, &notMember)
+	return errors.Is(err, messages.ErrWrongHost) || errors.As(err, &notMember) || errors.Is(err, messages.ErrProtocol)
 }
 
 // Check verifies the first reply of a socket from remote, which may be nil. Its
@@ -114,13 +116,13 @@ func (e *Expect) Check(hello bson.Raw, remote net.Addr) (Identity, error) {
 			Address: e.Address, Field: "protocol", Want: "a MongoDB server's hello", Got: err.Error(), Remote: from,
 		}
 	case !h.ok:
-		return Identity{}, &HelloError{Address: e.Address, Code: h.code, Message: h.errmsg}
+		return Identity{}, &HelloError{Address: e.Address, Code: h.code, Message: short(h.errmsg)}
 	case h.msg == "isdbgrid":
 		return Identity{}, &messages.WrongHostError{
 			Address: e.Address, Field: "kind", Want: "a member of a replica set", Got: "a mongos", Remote: from,
 		}
 	case h.isReplicaSet:
-		return Identity{}, &NotMemberError{Address: e.Address, Remote: from, Info: h.info}
+		return Identity{}, &NotMemberError{Address: e.Address, Remote: from, Info: short(h.info)}
 	}
 	if err := e.names(h.me, h.setName); err != nil {
 		err.Remote = from
@@ -130,6 +132,17 @@ func (e *Expect) Check(hello bson.Raw, remote net.Addr) (Identity, error) {
 		return Identity{ProcessID: h.processID, Standalone: true}, nil
 	}
 	return Identity{Me: canonical(h.me), SetName: h.setName, ProcessID: h.processID}, nil
+}
+
+// maxText is how much is kept of a text that a server has sent, where it goes into
+// events and snapshots.
+const maxText = 1 << 10
+
+func short(s string) string {
+	if len(s) <= maxText {
+		return s
+	}
+	return strings.ToValidUTF8(s[:maxText], "") + "…"
 }
 
 // names checks what a server calls itself and its set. A server without a set's
@@ -158,14 +171,14 @@ func (e *Expect) member(me, setName string) *messages.WrongHostError {
 		if alias := e.alias(); alias != "" {
 			want = alias
 		}
-		return &messages.WrongHostError{Address: e.Address, Field: "me", Want: want, Got: me}
+		return &messages.WrongHostError{Address: e.Address, Field: "me", Want: want, Got: short(me)}
 	}
 	want := e.SetName
 	if want == "" {
 		want = e.Learned.Learn(setName)
 	}
 	if setName != want {
-		return &messages.WrongHostError{Address: e.Address, Field: "setName", Want: want, Got: setName}
+		return &messages.WrongHostError{Address: e.Address, Field: "setName", Want: short(want), Got: short(setName)}
 	}
 	return nil
 }

@@ -32,12 +32,14 @@ type fake struct {
 	hello    func(socket int) bson.D // the document for the socket of that number
 	reply    func(name string, cmd bson.Raw) bson.D
 	greeting []byte // sent in place of any reply
-	silent   bool   // nothing is answered
-	changed  chan struct{}
-	sockets  int
-	conns    map[net.Conn]bool
-	counts   map[string]int
-	got      []bson.Raw
+	// lie sends something in place of a reply, and says whether it has; an error hangs up.
+	lie     func(nc net.Conn, id uint32, name string, cmd bson.Raw) (bool, error)
+	silent  bool // nothing is answered
+	changed chan struct{}
+	sockets int
+	conns   map[net.Conn]bool
+	counts  map[string]int
+	got     []bson.Raw
 }
 
 // serve starts a fake member whose name is its own address, until the test ends.
@@ -147,7 +149,7 @@ func (f *fake) talk(nc net.Conn, socket int) {
 		f.mu.Lock()
 		f.counts[name]++
 		f.got = append(f.got, cmd)
-		silent, greeting := f.silent, f.greeting
+		silent, greeting, lie := f.silent, f.greeting, f.lie
 		f.mu.Unlock()
 		if silent {
 			continue
@@ -155,6 +157,15 @@ func (f *fake) talk(nc net.Conn, socket int) {
 		if greeting != nil {
 			nc.Write(greeting)
 			return
+		}
+		if lie != nil {
+			lied, err := lie(nc, id, name, cmd)
+			if err != nil {
+				return
+			}
+			if lied {
+				continue
+			}
 		}
 		if err := f.answer(nc, socket, id, legacy, flags, name, cmd); err != nil {
 			return

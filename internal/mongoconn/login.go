@@ -88,7 +88,7 @@ func (l *login) error(host string, err error) *messages.LoginError {
 	if code, message := serverSaid(err); code != 0 {
 		refused.Code, reason = code, message
 	}
-	refused.Reason = l.hide(reason)
+	refused.Reason = short(l.hide(short(reason)))
 	return refused
 }
 

@@ -4,11 +4,13 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 
 	"go.mongodb.org/mongo-driver/v2/bson"
 	"go.mongodb.org/mongo-driver/v2/mongo"
 
 	"github.com/evenkeel/evenkeel/internal/command"
+	"github.com/evenkeel/evenkeel/messages"
 )
 
 // Run sends a command once and returns the server's whole reply, which is the
@@ -21,7 +23,7 @@ import (
 //
 // An error of the server is a mongo.CommandError. The end of the attempt's own
 // time matches context.DeadlineExceeded, also where the server noticed it first
-// (50 MaxTimeMSExpired). The driver says the same of a command that has gone past its
+// (50 MaxTimeMSExpired). A reply that is none is a *messages.ProtocolError. The driver says the same of a command that has gone past its
 // own maxTimeMS; OtherHostMayServe tells the two apart. A refused login is a
 // *messages.LoginError.
 func (d *Direct) Run(ctx context.Context, db string, cmd bson.Raw, sess *mongo.Session) (bson.Raw, error) {
@@ -62,6 +64,9 @@ func (d *Direct) explain(ctx context.Context, err error, ownLimit bool) error {
 	if refused := d.login.error(d.host, err); refused != nil {
 		return refused
 	}
+	if isMalformed(err) {
+		return &messages.ProtocolError{Host: d.host, Reason: "a reply that is no valid BSON"}
+	}
 	if errors.Is(err, context.Canceled) && ctx.Err() == nil {
 		return calledOffError(fmt.Sprintf("evenkeel: %s: called off with its connection: %v", d.host, err))
 	}
@@ -77,6 +82,14 @@ func (d *Direct) explain(ctx context.Context, err error, ownLimit bool) error {
 		return fmt.Errorf("%w: %w", ctx.Err(), err)
 	}
 	return err
+}
+
+// isMalformed reports whether the driver could not read a reply's document; all else that may be
+// wrong with a reply has been refused by the Conn. The error's type lies in one of the driver's unstable
+// packages; its text is pinned by this package's tests.
+func isMalformed(err error) bool {
+	var cmd mongo.CommandError
+	return !errors.As(err, &cmd) && strings.HasPrefix(err.Error(), "malformed OP_")
 }
 
 // calledOffError is a cancellation that is the driver's own, of a client that
