@@ -33,13 +33,50 @@ func (i *incarnation) onHung(suspect bool) {
 	}
 }
 
-// suspect asks over another socket whether a live host still answers.
+// suspect asks over another socket whether a live host still answers: with a ping, and, since a
+// host may answer pings and hang in reads, with a copy of a point read that gets no reply. Other reads
+// may honestly take long. What the copy's silence is worth, another host shows, which gets one too.
 func (i *incarnation) suspect() {
-	i.ask(i.h.cfg.HungAfter, i.conn.Ping)
+	svc, ping, limit := i.svc, i.conn.Ping, i.h.cfg.HungAfter
+	cmd, other := svc.pointOnWire(), (*service)(nil)
+	if p := i.h.cfg.Paces; p != nil {
+		other = p.another(svc)
+	}
+	i.ask(2*limit, func(ctx context.Context) error {
+		if err := within(ctx, limit, ping); err != nil || cmd == nil || other == nil {
+			return err
+		}
+		copied := func(s *service) error {
+			return within(ctx, limit, func(ctx context.Context) error { return s.probe(ctx, cmd) })
+		}
+		elsewhere := make(chan error, 1)
+		go func() { elsewhere <- guarded(func() error { return copied(other) }) }()
+		err, there := copied(svc), <-elsewhere
+		if silent(err) && !silent(there) {
+			return errReadsHang
+		}
+		return nil
+	})
 }
 
-func (i *incarnation) onPinged(err error) {
-	if err != nil {
+var errReadsHang = errors.New("two point reads got no reply, and another host has answered the second")
+
+func within(ctx context.Context, limit time.Duration, f func(context.Context) error) error {
+	ctx, cancel := context.WithTimeout(ctx, limit)
+	defer cancel()
+	return f(ctx)
+}
+
+// silent reports whether a probe has ended without any word on the question.
+func silent(err error) bool {
+	return err != nil && (unanswered(err) || mongoconn.OtherHostMayServe(err))
+}
+
+func (i *incarnation) onSuspect(err error) {
+	switch {
+	case errors.Is(err, errReadsHang):
+		i.eject(err.Error(), false)
+	case err != nil:
 		i.eject("a ping got no reply", false)
 	}
 }
@@ -105,7 +142,7 @@ func (i *incarnation) runProbe() {
 var errStillSlow = errors.New("the probe was slow")
 
 func (i *incarnation) onProbed(err error) {
-	if err != nil && (unanswered(err) || mongoconn.OtherHostMayServe(err) || errors.Is(err, errStillSlow)) {
+	if silent(err) || errors.Is(err, errStillSlow) {
 		i.probes = 0
 		i.probeWait = max(i.probeWait, min(2*i.probeWait, probeMax))
 		i.after(jittered(i.probeWait))

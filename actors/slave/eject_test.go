@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math"
 	"net"
 	"sync/atomic"
 	"testing"
@@ -13,6 +14,7 @@ import (
 	"go.mongodb.org/mongo-driver/v2/bson"
 	"go.mongodb.org/mongo-driver/v2/mongo"
 
+	"github.com/evenkeel/evenkeel/internal/command"
 	"github.com/evenkeel/evenkeel/internal/mongoconn"
 	"github.com/evenkeel/evenkeel/internal/request"
 	"github.com/evenkeel/evenkeel/messages"
@@ -81,6 +83,50 @@ func TestASlowReadIsNoReasonWhilePingsAreAnswered(t *testing.T) {
 		w.pass(time.Second)
 		w.is(h, Ejected)
 	})
+}
+
+func TestAPointReadThatIsSilentHereAndAnsweredElsewhereEjectsAHostWhosePingsAreAnswered(t *testing.T) {
+	for name, c := range map[string]struct {
+		answers   int64 // of the finds, those behind so many are answered
+		read      *command.Read
+		elsewhere bool // another host answers
+		want      State
+	}{
+		"a point read":                          {math.MaxInt64, pointRead, true, Ejected},
+		"whose copy is answered":                {1, pointRead, true, Live},
+		"whose copy gets no reply anywhere":     {math.MaxInt64, pointRead, false, Live},
+		"a range, which may honestly take long": {math.MaxInt64, rangeRead, true, Live},
+	} {
+		t.Run(name, func(t *testing.T) {
+			inWorld(t, func(w *world) {
+				w.cfg.Paces = NewPaces()
+				_, other, _ := w.live("b:1")
+				h, conn, target := w.live("a:1")
+				var finds atomic.Int64
+				conn.runs(func(ctx context.Context, _ bson.Raw) (bson.Raw, error) {
+					if finds.Add(1) > c.answers {
+						return reply(), nil
+					}
+					return nil, hang(ctx)
+				})
+				other.runs(func(ctx context.Context, _ bson.Raw) (bson.Raw, error) {
+					if c.elsewhere {
+						return reply(), nil
+					}
+					return nil, hang(ctx)
+				})
+				r := w.offered(target, 1, c.read)[0]
+				w.pass(750 * time.Millisecond)
+				w.is(h, Live)
+				w.pass(200 * time.Millisecond)
+				w.is(h, c.want)
+				if rep := w.got(r); (rep != nil && errors.Is(rep.Err, errEvacuated)) != (c.want == Ejected) {
+					t.Errorf("the read got %+v", rep)
+				}
+				w.pass(3 * time.Second)
+			})
+		})
+	}
 }
 
 func TestCallersLessPatientThanTheLimitDoNotKeepASilentHostIn(t *testing.T) {

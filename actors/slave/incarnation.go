@@ -212,7 +212,7 @@ func (i *incarnation) onAnswer(err error) {
 	case Checking:
 		i.onChecked(err)
 	case Live:
-		i.onPinged(err)
+		i.onSuspect(err)
 	case Ejected:
 		i.onProbed(err)
 	}

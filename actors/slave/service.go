@@ -198,6 +198,18 @@ func (s *service) evacuate() (moved int, probe *command.Read) {
 	return moved, probe
 }
 
+// pointOnWire is a point read that is on the wire, nil while there is none.
+func (s *service) pointOnWire() *command.Read {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for a := range s.flying {
+		if cmd := a.reads[0].Cmd; cmd.Class == command.Point {
+			return cmd
+		}
+	}
+	return nil
+}
+
 // pause takes the service out and leaves what is on the wire there. It returns how many
 // reads that waited went to other hosts.
 func (s *service) pause() (moved int) {

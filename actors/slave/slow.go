@@ -96,6 +96,18 @@ func (p *Paces) answering(s *service, since time.Time) bool {
 	return false
 }
 
+// another is the service of any other host, nil when there is none.
+func (p *Paces) another(s *service) *service {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for other := range p.live {
+		if other != s {
+			return other
+		}
+	}
+	return nil
+}
+
 // forget drops a service that serves no more: it is nothing to compare with.
 func (p *Paces) forget(s *service) {
 	p.mu.Lock()
