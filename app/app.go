@@ -42,11 +42,12 @@ type App struct {
 	name   *mongoconn.SetName
 	found  chan struct{} // closed when the hosts are known
 
-	mu      sync.Mutex
-	hosts   []*slave.Host       // mu; replaced, never changed
-	set     *mongoconn.Set      // mu; the master's client
-	primary string              // mu
-	conns   []*mongoconn.Direct // mu; those opened and perhaps not closed yet
+	primary primaryTeller
+
+	mu    sync.Mutex
+	hosts []*slave.Host       // mu; replaced, never changed
+	set   *mongoconn.Set      // mu; the master's client
+	conns []*mongoconn.Direct // mu; those opened and perhaps not closed yet
 
 	resolving  context.CancelFunc
 	background sync.WaitGroup
@@ -105,6 +106,7 @@ func Start(ctx context.Context, cfg Config) (*App, error) {
 			// The throttle's goroutine outlives a dead letter by this long.
 			actor.WithDeadLetterThrottleInterval(10*time.Millisecond))
 	}
+	a.primary.publish = a.hub.Publish
 	enc := &command.Encoder{Registry: a.reg, BSON: a.bson}
 	if a.router, err = router.New(a.system, router.Config{
 		Encoder: enc, Policy: cfg.Policy, SlowStart: cfg.SlowStart, From: cfg.From, Tags: messages.CloneTags(cfg.Tags),
@@ -126,6 +128,9 @@ func Start(ctx context.Context, cfg Config) (*App, error) {
 		a.router.Close()
 		a.master.Close()
 		return nil, err
+	}
+	for _, line := range mongoconn.Unused(cfg.URI) {
+		cfg.Logger.Warn().Msg(line)
 	}
 	a.logEvents()
 
@@ -273,13 +278,7 @@ func (a *App) opened(d *mongoconn.Direct) {
 
 // primaryIs hears of the set's primary from the master's client.
 func (a *App) primaryIs(host string) {
-	a.mu.Lock()
-	from := a.primary
-	a.primary = host
-	a.mu.Unlock()
-	if from != host {
-		a.hub.Publish(messages.PrimaryChanged{From: from, To: host})
-	}
+	a.primary.is(host)
 	a.master.PrimaryChanged(host)
 }
 
@@ -416,6 +415,7 @@ func (a *App) stop(ctx context.Context) error {
 		case <-grace.Done():
 		}
 	}
+	a.primary.stop()
 	a.hub.Publish(messages.Stopped{})
 	a.background.Wait()
 	if a.own {

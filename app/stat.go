@@ -40,11 +40,11 @@ type Stat struct {
 // read.
 func (a *App) Stat() Stat {
 	a.mu.Lock()
-	hosts, primary := a.hosts[:len(a.hosts):len(a.hosts)], a.primary
+	hosts := a.hosts[:len(a.hosts):len(a.hosts)]
 	a.mu.Unlock()
 	st := Stat{
 		Hosts: make([]slave.Stat, len(hosts)), Reads: a.router.Stat(), Writes: a.master.Stat(),
-		Primary: primary, Restarts: a.super.Restarts(), Events: a.hub.Stat(), Stopping: a.stopping.Load(),
+		Primary: a.primary.known(), Restarts: a.super.Restarts(), Events: a.hub.Stat(), Stopping: a.stopping.Load(),
 		Recent: slices.Clone(a.hub.Recent()),
 	}
 	for i, h := range hosts {

@@ -151,7 +151,7 @@ type RoleChanged struct {
 	To   Role `json:"to"`
 }
 
-// PrimaryChanged: the primary is another one, or there is none (To is "").
+// PrimaryChanged: the primary is another one, or there has been none for 100 ms (To is "").
 type PrimaryChanged struct {
 	Header
 	From string `json:"from"`

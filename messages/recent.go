@@ -14,15 +14,23 @@ type Transition struct {
 	// Host is "" for what concerns the whole set.
 	Host string `json:"host,omitempty"`
 	What string `json:"what"`
+	// Again is how often the same has happened to the host since, and Last when it did
+	// for the last time; zero for never.
+	Again int       `json:"again,omitempty"`
+	Last  time.Time `json:"last,omitzero"`
 }
 
 // String is one line for people.
 func (t Transition) String() string {
-	at := t.Time.Format("15:04:05.000")
-	if t.Host == "" {
-		return at + " " + t.What
+	s := t.Time.Format("15:04:05.000") + " "
+	if t.Host != "" {
+		s += t.Host + ": "
 	}
-	return at + " " + t.Host + ": " + t.What
+	s += t.What
+	if t.Again > 0 {
+		s += fmt.Sprintf(" (%d more times, lastly at %s)", t.Again, t.Last.Format("15:04:05.000"))
+	}
+	return s
 }
 
 // NotLiveError is returned when the one host that could answer is not live any more.

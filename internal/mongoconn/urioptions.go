@@ -54,6 +54,39 @@ func checkOptions(uri string) error {
 	return nil
 }
 
+// unusedOptions are those of a connection string that are correct, and that the app has settings
+// of its own for, or ways.
+var unusedOptions = map[string]string{
+	"connecttimeoutms":         "Config.ConnectTimeout is",
+	"heartbeatfrequencyms":     "Config.Heartbeat is",
+	"heartbeatintervalms":      "Config.Heartbeat is",
+	"localthresholdms":         "Config.Policy chooses among the hosts",
+	"maxpoolsize":              "a slave's pool is as large as Config.PointWorkers and OtherWorkers need",
+	"retryreads=false":         "the router asks another host",
+	"retrywrites=false":        "the master needs retryable writes to keep order",
+	"servermonitoringmode":     "heartbeats are streamed",
+	"serverselectiontimeoutms": "Config.ReadTimeout and WriteTimeout are",
+	"sockettimeoutms":          "Config.ReadTimeout and WriteTimeout are",
+	"timeoutms":                "Config.ReadTimeout and WriteTimeout are",
+}
+
+// Unused says, for each option of a connection string that has no effect here, what has
+// instead.
+func Unused(uri string) (lines []string) {
+	for _, pair := range uriOptionPairs(uri) {
+		name, value, _ := strings.Cut(pair, "=")
+		key := strings.ToLower(name)
+		instead := unusedOptions[key]
+		if instead == "" {
+			instead = unusedOptions[key+"="+strings.ToLower(value)]
+		}
+		if instead != "" {
+			lines = append(lines, fmt.Sprintf("the URI's %s is not used: %s", name, instead))
+		}
+	}
+	return lines
+}
+
 // checkPreference refuses options that mean nothing without a readPreference. The driver does
 // too, but as an unknown one whose name is empty: hence this comes before it.
 func checkPreference(uri string) error {
