@@ -93,6 +93,8 @@ func (e *OverloadedError) Is(target error) bool { return target == ErrOverloaded
 // NoLiveHostError is returned when no live host may serve a read.
 type NoLiveHostError struct {
 	From From
+	// Tags are the read's tag sets, nil for any member.
+	Tags []TagSet
 	// Hosts is a line for each configured host: its state, and why.
 	Hosts []string
 	// Err is the last attempt's failure, nil when there was none.
@@ -103,6 +105,9 @@ type NoLiveHostError struct {
 
 func (e *NoLiveHostError) Error() string {
 	s := fmt.Sprintf("evenkeel: no live host may serve a read from %v", e.From)
+	for i, set := range e.Tags {
+		s += []string{" with tags ", " or "}[min(i, 1)] + set.String()
+	}
 	for _, h := range e.Hosts {
 		s += "; " + h
 	}

@@ -62,6 +62,13 @@ func TestWhatMayHaveBeenExecutedIsNeverRetryable(t *testing.T) {
 	}
 }
 
+func TestThatNoHostMayServeNamesTheTags(t *testing.T) {
+	err := &messages.NoLiveHostError{From: messages.FromSecondaries, Tags: []messages.TagSet{{"use": "ranking", "dc": "east"}, {}}, Hosts: []string{"a:1 live"}}
+	if got, want := err.Error(), "evenkeel: no live host may serve a read from secondaries with tags {dc: east, use: ranking} or {}; a:1 live"; got != want {
+		t.Errorf("%s\n%s", got, want)
+	}
+}
+
 func TestAnOutcomeNobodySetClaimsNothing(t *testing.T) {
 	var reply messages.WriteReply
 	if reply.Outcome != messages.Unknown {

@@ -2,6 +2,8 @@ package messages
 
 import (
 	"maps"
+	"slices"
+	"strings"
 	"time"
 
 	"go.mongodb.org/mongo-driver/v2/bson"
@@ -206,6 +208,15 @@ func (f From) String() string {
 // TagSet names members by their tags in the set's configuration: those that have all
 // of these, and perhaps more. The empty one names every member.
 type TagSet map[string]string
+
+// String is {name: value, …}, by name; {} is any member.
+func (s TagSet) String() string {
+	var pairs []string
+	for _, name := range slices.Sorted(maps.Keys(s)) {
+		pairs = append(pairs, name+": "+s[name])
+	}
+	return "{" + strings.Join(pairs, ", ") + "}"
+}
 
 // CloneTags copies tag sets, so that the game may go on using its own.
 func CloneTags(sets []TagSet) []TagSet {

@@ -183,7 +183,7 @@ func (r *Router) overdue(read *request.Read) error {
 	late := &messages.DeadlineError{Phase: "sent", After: time.Since(read.Asked), Err: read.LastErr()}
 	if held {
 		late.Phase = "held"
-		return &messages.NoLiveHostError{From: read.From, Hosts: r.cfg.Hosts(), Err: late}
+		return &messages.NoLiveHostError{From: read.From, Tags: read.Tags, Hosts: r.cfg.Hosts(), Err: late}
 	}
 	return late
 }

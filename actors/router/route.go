@@ -73,8 +73,13 @@ func (r *Router) restored(read *request.Read) bool {
 	return true
 }
 
-// fail answers a read that is the router's with an error.
+// fail answers a read that is the router's with an error. An attempt's own time-out is
+// the driver's error.
 func fail(read *request.Read, err error) {
+	var late *messages.DeadlineError
+	if errors.Is(err, context.DeadlineExceeded) && !errors.As(err, &late) {
+		err = &messages.DeadlineError{Phase: "sent", After: time.Since(read.Asked), Err: err}
+	}
 	read.Reply(&messages.ReadReply{Err: err, Attempts: read.Attempts})
 }
 
