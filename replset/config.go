@@ -89,6 +89,9 @@ func (s *Set) Configure(ctx context.Context, i int, change func(*MemberConfig)) 
 	}
 	err := s.reconfigure(ctx, func(members []repl.MemberConfig) ([]repl.MemberConfig, error) {
 		at := slices.IndexFunc(members, func(mc repl.MemberConfig) bool { return mc.ID == int32(i) })
+		if at < 0 {
+			return nil, errors.New("the config does not list it: its removal was not waited for to the end")
+		}
 		members[at] = next
 		return members, nil
 	})

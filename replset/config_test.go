@@ -65,6 +65,28 @@ func TestARemovedMemberHangsUpAndSaysThatItBelongsToNoSet(t *testing.T) {
 	}
 }
 
+func TestARemovalThatWasNotWaitedForCanBeFinished(t *testing.T) {
+	set := steady(t, Options{ElectionTimeout: time.Minute})
+	primary := set.Primary().Index()
+	m, other := set.Member((primary+1)%3), set.Member((primary+2)%3)
+	other.Freeze() // The new config's majority does not get it.
+	ctx, cancel := context.WithTimeout(t.Context(), 100*time.Millisecond)
+	defer cancel()
+	if err := set.Remove(ctx, m.Index()); !errors.Is(err, context.DeadlineExceeded) {
+		t.Fatalf("removed with %v", err)
+	}
+	other.Unfreeze()
+	if err := set.Hide(soon(t), m.Index(), true); err == nil || !strings.Contains(err.Error(), "does not list it") {
+		t.Errorf("changed with %v", err)
+	}
+	if err := set.Remove(soon(t), m.Index()); err != nil {
+		t.Errorf("removed again with %v", err)
+	}
+	if m.State() != "REMOVED" {
+		t.Errorf("it is %s", m.State())
+	}
+}
+
 func TestAMemberThatRollsBackHangsUp(t *testing.T) {
 	set := steady(t, Options{ElectionTimeout: 200 * time.Millisecond})
 	old := set.Primary()
