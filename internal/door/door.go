@@ -36,10 +36,16 @@ func Open(system *actor.ActorSystem, prefix string, receive func(message any, se
 		pid, fresh := system.ProcessRegistry.Add(d, prefix+system.ProcessRegistry.NextId())
 		if fresh {
 			d.pid = pid
+			// A PID finds its process when it is first sent to, and keeps it: who has this PID is
+			// answered, that the app has stopped, also when his first message comes after Close.
+			system.Root.Send(pid, first{})
 			return d
 		}
 	}
 }
+
+// first is what a PID is first sent.
+type first struct{}
 
 // PID is the Door's address.
 func (d *Door) PID() *actor.PID { return d.pid }
@@ -47,7 +53,10 @@ func (d *Door) PID() *actor.PID { return d.pid }
 // SendUserMessage is called by the actor system.
 func (d *Door) SendUserMessage(pid *actor.PID, message any) {
 	_, inner, sender := actor.UnwrapEnvelope(message)
-	if _, poison := inner.(*actor.PoisonPill); poison {
+	switch inner.(type) {
+	case first:
+		return
+	case *actor.PoisonPill:
 		return // Its owner closes it, nobody else: there may be other senders.
 	}
 	if d.receive(inner, sender) {

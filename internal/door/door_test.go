@@ -13,6 +13,23 @@ import (
 	"github.com/evenkeel/evenkeel/messages"
 )
 
+func TestWhoseFirstMessageComesAfterCloseIsHeardToo(t *testing.T) {
+	system := actor.NewActorSystem(actor.WithLoggerFactory(func(*actor.ActorSystem) *slog.Logger {
+		return slog.New(slog.NewTextHandler(io.Discard, nil))
+	}))
+	defer system.Shutdown()
+	heard := 0
+	d := Open(system, "test-", func(any, *actor.PID) bool { heard++; return true })
+	if heard != 0 {
+		t.Error("something was received before anybody has sent anything")
+	}
+	d.Close()
+	system.Root.Send(d.PID(), "hello")
+	if heard != 1 {
+		t.Errorf("%d messages were received", heard)
+	}
+}
+
 func TestWhatBelongsElsewhereIsAnsweredWithWhatToDo(t *testing.T) {
 	system := actor.NewActorSystem(actor.WithLoggerFactory(func(*actor.ActorSystem) *slog.Logger {
 		return slog.New(slog.NewTextHandler(io.Discard, nil))
