@@ -396,6 +396,17 @@ func (l *ledger) audit(t testing.TB) (rest []*messages.WriteReply) {
 	return rest
 }
 
+// mustBeTrue is audit, where writes may be left without an answer, and their askers with an
+// honest Unknown: the reply is lost, and the driver's one retry finds nobody to go to.
+func (l *ledger) mustBeTrue(t testing.TB) {
+	t.Helper()
+	for _, rep := range l.audit(t) {
+		if rep.Outcome != messages.Unknown {
+			t.Errorf("a write was %v: %v", rep.Outcome, rep.Err)
+		}
+	}
+}
+
 // spread is the coefficient of variation of some counts: their standard deviation
 // over their mean.
 func spread(counts []float64) float64 {
