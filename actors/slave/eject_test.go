@@ -100,7 +100,9 @@ func TestAPointReadThatIsSilentHereAndAnsweredElsewhereEjectsAHostWhosePingsAreA
 		t.Run(name, func(t *testing.T) {
 			inWorld(t, func(w *world) {
 				w.cfg.Paces = NewPaces()
-				_, other, _ := w.live("b:1")
+				_, other, there := w.live("b:1")
+				other.runs(func(context.Context, bson.Raw) (bson.Raw, error) { return reply(), nil })
+				w.offered(there, 1, pointRead)
 				h, conn, target := w.live("a:1")
 				var finds atomic.Int64
 				conn.runs(func(ctx context.Context, _ bson.Raw) (bson.Raw, error) {

@@ -96,16 +96,18 @@ func (p *Paces) answering(s *service, since time.Time) bool {
 	return false
 }
 
-// another is the service of any other host, nil when there is none.
-func (p *Paces) another(s *service) *service {
+// another is the service of the other host that has answered a read last, so that it is one
+// which is read from; nil when there is none.
+func (p *Paces) another(s *service) (latest *service) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
+	var when time.Time
 	for other := range p.live {
-		if other != s {
-			return other
+		if at := other.answeredAt.Load(); other != s && at != nil && at.After(when) {
+			latest, when = other, *at
 		}
 	}
-	return nil
+	return latest
 }
 
 // forget drops a service that serves no more: it is nothing to compare with.
