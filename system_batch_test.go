@@ -342,7 +342,8 @@ func TestNoReadFailsWhenAHostIsLostWithFullBatchesOnTheWire(t *testing.T) {
 	t.Parallel()
 	c := ownSet(t, "a member that is slow, and then killed", primaryFirst(3))
 	c.seed(t, "us")
-	g := c.play(t, app.Config{From: messages.FromSecondariesOnly, ReadTimeout: patience})
+	// The host is to be lost, not ejected before for its slowness.
+	g := c.play(t, app.Config{From: messages.FromSecondariesOnly, ReadTimeout: patience, HungAfter: time.Minute})
 	g.steady(t, 3)
 	for _, m := range c.set.Members() {
 		m.Slow("find", 300*time.Millisecond)
