@@ -99,9 +99,15 @@ func TestALyingHostIsToldOfByNameAndCostsLittle(t *testing.T) {
 					t.Errorf("told of %v", told)
 				}
 			}
-			// It costs no more than the socket.
+			// It costs no more than the socket. The driver clears its pool for that, which those who
+			// are just taking another one are told of.
 			f.change(func() { f.lie = nil })
-			if _, err := d.Run(patient(t), "game", findIt, nil); err != nil {
+			ctx := patient(t)
+			_, err = d.Run(ctx, "game", findIt, nil)
+			for err != nil && isUnsent(err) && ctx.Err() == nil {
+				_, err = d.Run(ctx, "game", findIt, nil)
+			}
+			if err != nil {
 				t.Errorf("the next read gets %v", err)
 			}
 		})
