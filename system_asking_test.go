@@ -396,6 +396,14 @@ func (l *ledger) audit(t testing.TB) (rest []*messages.WriteReply) {
 	return rest
 }
 
+// mustBeApplied is audit, where every write must have been applied.
+func (l *ledger) mustBeApplied(t testing.TB) {
+	t.Helper()
+	if rest := l.audit(t); len(rest) > 0 {
+		t.Errorf("%d writes were not applied, such as %v: %v", len(rest), rest[0].Outcome, rest[0].Err)
+	}
+}
+
 // mustBeTrue is audit, where writes may be left without an answer, and their askers with an
 // honest Unknown: the reply is lost, and the driver's one retry finds nobody to go to.
 func (l *ledger) mustBeTrue(t testing.TB) {

@@ -89,9 +89,7 @@ func TestFromOneSeedTheAppFindsTheSetAndFollowsIt(t *testing.T) {
 			g.consistsOf(t, 0, 1, 2, 3)
 			crowd.moreAt(t, c.host(1), 50)
 			crowd.mustBeFine(t)
-			if rest := ledger.audit(t); len(rest) > 0 {
-				t.Errorf("%d writes were not applied, such as: %v", len(rest), rest[0].Err)
-			}
+			ledger.mustBeApplied(t)
 			g.mustBeRight(t)
 		})
 	}

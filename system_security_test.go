@@ -58,9 +58,7 @@ func TestTheAppWorksOverTLSAndWithALogin(t *testing.T) {
 			ledger.more(t, 20)
 			crowd.more(t, 100)
 			crowd.mustBeFine(t)
-			if rest := ledger.audit(t); len(rest) > 0 {
-				t.Errorf("%d writes were not applied, such as: %v", len(rest), rest[0].Err)
-			}
+			ledger.mustBeApplied(t)
 			g.mustBeUntouched(t, c.set.Member(stranger))
 			g.mustBeRight(t)
 			g.mustHide(t, password)

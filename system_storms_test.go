@@ -190,9 +190,7 @@ func TestHostsThatHangUpOnEveryCommandAreNotDialledWithoutPause(t *testing.T) {
 	}
 	ledger.more(t, 100)
 	crowd.more(t, 100)
-	if rest := ledger.audit(t); len(rest) > 0 {
-		t.Errorf("%d writes were not applied, such as %v: %v", len(rest), rest[0].Outcome, rest[0].Err)
-	}
+	ledger.mustBeApplied(t)
 }
 
 func TestANewPrimaryEveryFewWritesLosesDoublesAndReordersNone(t *testing.T) {
@@ -219,9 +217,7 @@ func TestANewPrimaryEveryFewWritesLosesDoublesAndReordersNone(t *testing.T) {
 		}
 	}
 	t.Logf("10 primaries in %v", took)
-	if rest := ledger.audit(t); len(rest) > 0 {
-		t.Errorf("%d writes were not applied, such as %v: %v", len(rest), rest[0].Outcome, rest[0].Err)
-	}
+	ledger.mustBeApplied(t)
 }
 
 // The member that is to be the primary takes its role back once it has caught up: a second election soon
@@ -251,9 +247,7 @@ func TestATakeoverAfterAnElectionLosesDoublesAndReordersNoWrite(t *testing.T) {
 		to(mark, true)
 	}
 	ledger.more(t, 50)
-	if rest := ledger.audit(t); len(rest) > 0 {
-		t.Errorf("%d writes were not applied, such as %v: %v", len(rest), rest[0].Outcome, rest[0].Err)
-	}
+	ledger.mustBeApplied(t)
 }
 
 // All hosts are killed at once, with reads on the wire to each: what notices their loss is
@@ -273,9 +267,7 @@ func TestReadsOutliveTheLossOfAllHostsAtOnce(t *testing.T) {
 		}
 		wg.Wait()
 		for _, m := range c.set.Members() {
-			if err := m.Restart(); err != nil {
-				t.Fatal(err)
-			}
+			must(t, m.Restart())
 		}
 	}
 	crowd.more(t, 1_000)

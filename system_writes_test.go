@@ -44,9 +44,7 @@ func TestAStepdownLosesDoublesAndReordersNoWrite(t *testing.T) {
 		await(t, g.events, mark, func(e messages.PrimaryChanged) bool { return e.To != "" })
 	}
 	ledger.more(t, 200)
-	if rest := ledger.audit(t); len(rest) > 0 {
-		t.Errorf("%d writes were not applied, such as %v: %v", len(rest), rest[0].Outcome, rest[0].Err)
-	}
+	ledger.mustBeApplied(t)
 }
 
 func TestAKilledPrimaryLosesDoublesAndReordersNoWrite(t *testing.T) {
@@ -68,9 +66,7 @@ func TestAKilledPrimaryLosesDoublesAndReordersNoWrite(t *testing.T) {
 		}
 	}
 	ledger.more(t, 200)
-	if rest := ledger.audit(t); len(rest) > 0 {
-		t.Errorf("%d writes were not applied, such as %v: %v", len(rest), rest[0].Outcome, rest[0].Err)
-	}
+	ledger.mustBeApplied(t)
 }
 
 func TestAFrozenPrimaryLosesDoublesAndReordersNoWrite(t *testing.T) {
@@ -88,9 +84,7 @@ func TestAFrozenPrimaryLosesDoublesAndReordersNoWrite(t *testing.T) {
 	// It works off what it was sent as a primary.
 	old.Unfreeze()
 	ledger.more(t, 200)
-	if rest := ledger.audit(t); len(rest) > 0 {
-		t.Errorf("%d writes were not applied, such as %v: %v", len(rest), rest[0].Outcome, rest[0].Err)
-	}
+	ledger.mustBeApplied(t)
 }
 
 func TestWritesAreHeldWhileThereIsNoMajority(t *testing.T) {

@@ -25,19 +25,28 @@ func (r *Router) park(read *request.Read, joins uint64, late bool) bool {
 		r.mu.Unlock()
 		return false
 	}
-	// Stop sets this before it takes the parked reads, under the same lock.
-	stopping := r.stopping.Load()
-	read.Parked.Store(true)
-	if !stopping && !read.Done() {
-		// A reply given between the two lines takes the read off again: it sees Parked, and
-		// waits for the lock. One given before Parked was set is seen here.
-		r.parked[read] = true
-	}
+	stopping := r.keep(read)
 	r.mu.Unlock()
 	if stopping {
 		fail(read, messages.ErrStopped)
 	}
 	return true
+}
+
+// keep puts a read, unless it was answered, among those that are parked, or reports that the
+// router is stopping. r.mu must be held.
+func (r *Router) keep(read *request.Read) (stopping bool) {
+	// Stop sets this before it takes the parked reads, under the same lock.
+	if r.stopping.Load() {
+		return true
+	}
+	read.Parked.Store(true)
+	if !read.Done() {
+		// A reply given between the two lines takes the read off again: it sees Parked, and
+		// waits for the lock. One given before Parked was set is seen here.
+		r.parked[read] = true
+	}
+	return false
 }
 
 // The pauses of a read that rests: restFirst, and twice as long each time, up to restMax.
@@ -57,10 +66,8 @@ func (r *Router) rest(read *request.Read) {
 	pause := min(restFirst<<max(0, read.Attempts-2), restMax)
 	attempts := read.Attempts
 	r.mu.Lock()
-	stopping := r.stopping.Load()
-	read.Parked.Store(true)
-	if !stopping && !read.Done() { // As in park.
-		r.parked[read] = true
+	stopping := r.keep(read)
+	if r.parked[read] {
 		read.Rest = time.AfterFunc(pause, func() { r.rested(read, attempts) })
 	}
 	r.mu.Unlock()
