@@ -170,7 +170,8 @@ type ReadsRestored struct {
 	After time.Duration `json:"after"`
 }
 
-// WritesHeld: there is no primary, or it refuses the login; writes wait.
+// WritesHeld: there is no primary, or it refuses the login; writes wait. That there is no
+// primary yet is told a second after the start, or when a write's deadline passes before.
 type WritesHeld struct {
 	Header
 	// Waiting is how many writes wait at this moment.

@@ -92,6 +92,7 @@ func (m *Master) Close() {
 		cancel()
 		m.Drain(now)
 		m.stopLogins()
+		m.hold.stop()
 		m.admission.stop()
 		for _, l := range m.lanes {
 			l.close()

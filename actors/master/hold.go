@@ -7,12 +7,20 @@ import (
 	"github.com/evenkeel/evenkeel/messages"
 )
 
+// startGrace is how long after the start it is no news that there is no primary yet: the first
+// connections are being made.
+const startGrace = time.Second
+
 // hold is the gate in front of the lanes: open while there is a connection and a
 // known primary that lets us in. Writes that are not on the wire wait behind it, in order.
 type hold struct {
-	emit func(messages.Event)
+	emit  func(messages.Event)
+	since time.Time // when the master was made
 
 	mu        sync.Mutex
+	opened    bool        // it has been open before
+	grace     *time.Timer // nil but for a hold of the start that is no news yet
+	stopped   bool
 	connected bool
 	primary   string
 	// refused is why the primary does not let us in, nil while it does or nobody knows.
@@ -21,7 +29,8 @@ type hold struct {
 	// while none had to.
 	began         time.Time
 	held, expired int
-	told          string // the reason that the present hold was last told with
+	announced     bool   // the present hold was told
+	told          string // the reason that it was last told with
 }
 
 // open reports whether lanes may send.
@@ -48,8 +57,9 @@ func (h *hold) set(change func(*hold)) (opened, closed bool) {
 	was := h.isOpen()
 	change(h)
 	is := h.isOpen()
-	if !is && !h.began.IsZero() && h.reason() != h.told {
-		h.tell(max(h.held-h.expired, 0))
+	h.opened = h.opened || is
+	if !is && !h.began.IsZero() && !(h.announced && h.reason() == h.told) {
+		h.announce()
 	}
 	return is && !was, was && !is
 }
@@ -62,10 +72,37 @@ func (h *hold) reason() string {
 	return h.refused.Error()
 }
 
+// announce tells of the present hold, or lets it be told when the grace of the start is over.
+// h.mu must be held.
+func (h *hold) announce() {
+	rest := startGrace - time.Since(h.since)
+	if h.opened || h.refused != nil || rest <= 0 {
+		h.tell()
+	} else if h.grace == nil && !h.stopped {
+		h.grace = time.AfterFunc(rest, func() {
+			h.mu.Lock()
+			defer h.mu.Unlock()
+			if !h.stopped && !h.began.IsZero() && !h.announced && !h.isOpen() {
+				h.tell()
+			}
+		})
+	}
+}
+
 // tell emits the event of a hold. h.mu must be held.
-func (h *hold) tell(waiting int) {
-	h.told = h.reason()
-	h.emit(messages.WritesHeld{Waiting: waiting, Reason: h.told})
+func (h *hold) tell() {
+	h.announced, h.told = true, h.reason()
+	h.emit(messages.WritesHeld{Waiting: max(h.held-h.expired, 0), Reason: h.told})
+}
+
+// stop ends it: what is held at the start is not told any more.
+func (h *hold) stop() {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.stopped = true
+	if h.grace != nil {
+		h.grace.Stop()
+	}
 }
 
 // wait notes that n more writes wait behind the gate. It does nothing when the
@@ -84,16 +121,19 @@ func (h *hold) wait(n int) {
 	h.held += n
 	if h.began.IsZero() {
 		h.began = time.Now()
-		h.tell(n)
+		h.announce()
 	}
 }
 
-// expire notes that a held write passed its deadline.
+// expire notes that a held write passed its deadline. That is news, also at the start.
 func (h *hold) expire() {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	if !h.began.IsZero() {
-		h.expired++
+	if h.began.IsZero() {
+		return
+	}
+	if h.expired++; !h.announced {
+		h.tell()
 	}
 }
 
@@ -104,10 +144,12 @@ func (h *hold) resume(sent int) {
 	if h.began.IsZero() || !h.isOpen() {
 		return // Nobody waited, or the primary is gone again: the same hold goes on.
 	}
-	h.emit(messages.WritesResumed{
-		Held: max(h.held, sent+h.expired), Sent: sent, Expired: h.expired, After: time.Since(h.began),
-	})
-	h.began, h.held, h.expired = time.Time{}, 0, 0
+	if h.announced {
+		h.emit(messages.WritesResumed{
+			Held: max(h.held, sent+h.expired), Sent: sent, Expired: h.expired, After: time.Since(h.began),
+		})
+	}
+	h.began, h.held, h.expired, h.announced = time.Time{}, 0, 0, false
 }
 
 // heldSince returns when the present hold began, zero when nothing is held.

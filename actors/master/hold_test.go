@@ -137,3 +137,112 @@ func TestAHoldThatIsOverIsNotAnnounced(t *testing.T) {
 		t.Errorf("events %v", events)
 	}
 }
+
+func TestThatThereIsNoPrimaryYetIsNoNewsAtTheStart(t *testing.T) {
+	held := func(r *rig) (got []messages.Event) {
+		for _, e := range r.seen() {
+			if k := e.Kind(); k == messages.KindWritesHeld || k == messages.KindWritesResumed {
+				got = append(got, e)
+			}
+		}
+		return got
+	}
+	start := func(t *testing.T, f func(r *rig)) {
+		synctest.Test(t, func(t *testing.T) { f(rigWithoutPrimary(t, Config{}, &fakeWire{})) })
+	}
+	t.Run("when it is there in time", func(t *testing.T) {
+		start(t, func(r *rig) {
+			reply, _ := r.ask(insert(0))
+			r.PrimaryChanged("")
+			time.Sleep(startGrace - 1)
+			r.PrimaryChanged("a:1")
+			r.get(reply)
+			time.Sleep(time.Minute)
+			if got := held(r); len(got) != 0 {
+				t.Errorf("told %v", got)
+			}
+			// The next hold is news at once, however soon after the start it may be.
+			r.PrimaryChanged("")
+			reply, _ = r.ask(insert(1))
+			if got := held(r); len(got) != 1 || got[0].(messages.WritesHeld).Waiting != 1 {
+				t.Errorf("told %v of a primary that was lost", got)
+			}
+			r.PrimaryChanged("a:1")
+			r.get(reply)
+			if got := held(r); len(got) != 2 || got[1].(messages.WritesResumed).Held != 1 {
+				t.Errorf("told %v of a primary that came back", got)
+			}
+		})
+	})
+	t.Run("when it is lost again soon", func(t *testing.T) {
+		start(t, func(r *rig) {
+			r.PrimaryChanged("a:1")
+			r.PrimaryChanged("")
+			r.ask(insert(0))
+			if got := held(r); len(got) != 1 {
+				t.Errorf("told %v", got)
+			}
+		})
+	})
+	t.Run("but for when it is not there in time", func(t *testing.T) {
+		start(t, func(r *rig) {
+			reply, _ := r.ask(insert(0))
+			time.Sleep(startGrace / 2)
+			r.ask(insert(1))
+			r.ask(until(insert(2), time.Minute))
+			time.Sleep(startGrace/2 - 1)
+			synctest.Wait()
+			if got := held(r); len(got) != 0 {
+				t.Errorf("told %v", got)
+			}
+			time.Sleep(1)
+			synctest.Wait()
+			if got := held(r); len(got) != 1 || got[0].(messages.WritesHeld).Waiting != 3 {
+				t.Errorf("told %v", got)
+			}
+			r.PrimaryChanged("a:1")
+			r.get(reply)
+			if got := held(r); len(got) != 2 || got[1].(messages.WritesResumed).Sent != 3 || got[1].(messages.WritesResumed).After != startGrace {
+				t.Errorf("told %v", got)
+			}
+		})
+	})
+	t.Run("but for a write that waits later", func(t *testing.T) {
+		start(t, func(r *rig) {
+			time.Sleep(startGrace)
+			r.ask(insert(0))
+			if got := held(r); len(got) != 1 {
+				t.Errorf("told %v", got)
+			}
+		})
+	})
+	t.Run("but for a write that expires", func(t *testing.T) {
+		start(t, func(r *rig) {
+			r.ask(insert(0))
+			brief, _ := r.ask(until(insert(1), startGrace/4))
+			r.get(brief)
+			if got := held(r); len(got) != 1 || got[0].(messages.WritesHeld).Waiting != 1 {
+				t.Errorf("told %v", got)
+			}
+		})
+	})
+	t.Run("but for a login that is refused", func(t *testing.T) {
+		start(t, func(r *rig) {
+			r.ask(insert(0))
+			r.LoginRefused(&messages.LoginError{Host: "a:1"})
+			if got := held(r); len(got) != 1 || got[0].(messages.WritesHeld).Reason == "" {
+				t.Errorf("told %v", got)
+			}
+		})
+	})
+	t.Run("nor after the end", func(t *testing.T) {
+		start(t, func(r *rig) {
+			r.ask(insert(0))
+			r.Close()
+			time.Sleep(time.Minute)
+			if got := held(r); len(got) != 0 {
+				t.Errorf("told %v", got)
+			}
+		})
+	})
+}

@@ -66,7 +66,7 @@ func New(system *actor.ActorSystem, cfg Config) (*Master, error) {
 		return nil, err
 	}
 	m := &Master{cfg: cfg, system: system, admission: newAdmission(cfg), quietened: make(chan struct{}, 1)}
-	m.hold.emit, m.logins = cfg.Emit, newLogins()
+	m.hold.emit, m.hold.since, m.logins = cfg.Emit, time.Now(), newLogins()
 	m.quiet = cfg.Logger.Sample(&zerolog.BurstSampler{Burst: 5, Period: time.Second})
 	for i := range cfg.WriteLanes {
 		m.lanes = append(m.lanes, newLane(m, i))
