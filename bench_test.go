@@ -67,7 +67,7 @@ func benchAwaitLive(b *testing.B, a *app.App, n int) {
 	}
 }
 
-func benchPoint(a *app.App) *mongo.SingleResult {
+func benchPoint(a *app.App) *app.SingleResult {
 	return a.Collection("bench", "players").FindOne(context.Background(), bson.D{{Key: "_id", Value: 7}})
 }
 

@@ -94,7 +94,7 @@ func Start(ctx context.Context, cfg Config) (*App, error) {
 
 	a := &App{
 		cfg: cfg, system: cfg.System, hub: supervisor.NewHub(cfg.EventBuffer), bson: probe.BSONOptions, reg: probe.Registry,
-		codec:  newCodec(probe.Registry, probe.BSONOptions),
+		codec:  &codec{probe.Registry, probe.BSONOptions},
 		claims: slave.NewClaims(), name: new(mongoconn.SetName), found: make(chan struct{}), stopped: make(chan struct{}),
 	}
 	if a.system == nil {

@@ -43,14 +43,14 @@ func (s *tail) close(context.Context, *messages.Cursor) error {
 func batch(n int) *messages.ReadReply {
 	rep := &messages.ReadReply{Cursor: tailing}
 	for range n {
-		rep.Documents = append(rep.Documents, emptyDocument)
+		rep.Documents = append(rep.Documents, bson.Raw{5, 0, 0, 0, 0})
 	}
 	return rep
 }
 
 func TestNextWaitsForADocumentThroughEmptyBatches(t *testing.T) {
 	s := &tail{replies: []*messages.ReadReply{batch(0), batch(0), batch(1)}}
-	c := &Cursor{source: s, rest: tailing, codec: newCodec(nil, nil), fresh: true}
+	c := &Cursor{source: s, rest: tailing, codec: &codec{}, fresh: true}
 	if !c.Next(t.Context()) || len(s.asked) != 3 || c.Current == nil {
 		t.Errorf("after %d getMores: %v", len(s.asked), c.Err())
 	}
@@ -58,7 +58,7 @@ func TestNextWaitsForADocumentThroughEmptyBatches(t *testing.T) {
 
 func TestTryNextAsksOnceAndMayBeCalledAgain(t *testing.T) {
 	s := &tail{replies: []*messages.ReadReply{batch(0), batch(2)}}
-	c := &Cursor{source: s, rest: tailing, codec: newCodec(nil, nil)}
+	c := &Cursor{source: s, rest: tailing, codec: &codec{}}
 	got := []bool{c.TryNext(t.Context()), c.TryNext(t.Context()), c.TryNext(t.Context())}
 	if got[0] || !got[1] || !got[2] || len(s.asked) != 2 || c.Err() != nil || c.ID() != 7 {
 		t.Errorf("%v after %d getMores: %v", got, len(s.asked), c.Err())
@@ -123,7 +123,7 @@ func TestCloseMayBeRepeatedAfterAnOverload(t *testing.T) {
 
 func TestReturnedCountsWhatCameBeforeTheLoss(t *testing.T) {
 	s := &tail{replies: []*messages.ReadReply{batch(3), batch(4), {Err: &messages.CursorLostError{Host: "a:1"}}}}
-	c := &Cursor{source: s, codec: newCodec(nil, nil)}
+	c := &Cursor{source: s, codec: &codec{}}
 	c.take(batch(2))
 	var docs []bson.D
 	err := c.All(t.Context(), &docs)

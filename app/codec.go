@@ -2,13 +2,10 @@ package app
 
 import (
 	"bytes"
-	"reflect"
 
 	"go.mongodb.org/mongo-driver/v2/bson"
 	"go.mongodb.org/mongo-driver/v2/mongo"
 	"go.mongodb.org/mongo-driver/v2/mongo/options"
-
-	"github.com/evenkeel/evenkeel/internal/command"
 )
 
 // codec turns documents into the game's values as a client of the driver's with
@@ -16,28 +13,6 @@ import (
 type codec struct {
 	registry *bson.Registry       // nil for the driver's default
 	options  *options.BSONOptions // nil for none
-	// whole is the registry that a mongo.SingleResult decodes with.
-	whole *bson.Registry
-}
-
-// newCodec makes a codec. The driver's public way to make a SingleResult takes a
-// registry and no BSON options. Where there are some that matter to decoding, the
-// SingleResult is given a registry that sends the document as a whole, whatever it is
-// decoded into, through a decoder which has them.
-func newCodec(registry *bson.Registry, opts *options.BSONOptions) *codec {
-	c := &codec{registry: registry, options: opts, whole: registry}
-	if opts == nil || len(decoding(opts)) == 0 {
-		return c
-	}
-	c.whole = bson.NewRegistry()
-	all := bson.ValueDecoderFunc(c.decodeWhole)
-	for kind := reflect.Bool; kind <= reflect.UnsafePointer; kind++ {
-		c.whole.RegisterKindDecoder(kind, all)
-	}
-	// These have decoders of their own, which come before those of their kinds.
-	c.whole.RegisterTypeDecoder(reflect.TypeFor[any](), all)
-	c.whole.RegisterTypeDecoder(reflect.TypeFor[bson.D](), all)
-	return c
 }
 
 // decoding are the setters of a decoder for the options that are on.
@@ -78,38 +53,6 @@ func (c *codec) decode(doc bson.Raw, v any) error {
 	}
 	return dec.Decode(v)
 }
-
-var rawDecoder = func() bson.ValueDecoder {
-	dec, err := bson.NewRegistry().LookupDecoder(reflect.TypeFor[bson.Raw]())
-	if err != nil {
-		panic(err) // The driver has no decoder for its own type.
-	}
-	return dec
-}()
-
-func (c *codec) decodeWhole(dc bson.DecodeContext, vr bson.ValueReader, v reflect.Value) error {
-	var doc bson.Raw
-	if err := rawDecoder.DecodeValue(dc, vr, reflect.ValueOf(&doc).Elem()); err != nil {
-		return err
-	}
-	if v.CanAddr() {
-		v = v.Addr()
-	}
-	return c.decode(doc, v.Interface())
-}
-
-// single makes the driver's result of a document, or of an error.
-func (c *codec) single(doc bson.Raw, err error) *mongo.SingleResult {
-	if doc == nil {
-		doc = emptyDocument
-	}
-	if c.registry == nil {
-		return mongo.NewSingleResultFromDocument(command.Verbatim(doc), err, c.whole)
-	}
-	return mongo.NewSingleResultFromDocument(doc, err, c.whole)
-}
-
-var emptyDocument = bson.Raw{5, 0, 0, 0, 0}
 
 // freeze encodes a value, so that it stays as it is whatever the caller does.
 func (c *codec) freeze(v any) (any, error) {

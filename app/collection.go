@@ -3,7 +3,6 @@ package app
 import (
 	"context"
 
-	"go.mongodb.org/mongo-driver/v2/mongo"
 	"go.mongodb.org/mongo-driver/v2/mongo/options"
 	"go.mongodb.org/mongo-driver/v2/mongo/writeconcern"
 
@@ -104,12 +103,12 @@ func (c *Collection) read(ctx context.Context, op messages.ReadOperation) (*mess
 // FindOne returns the first document that matches. Its error is
 // mongo.ErrNoDocuments when there is none, the server's (mongo.CommandError), or one of
 // package messages.
-func (c *Collection) FindOne(ctx context.Context, filter any, opts ...options.Lister[options.FindOneOptions]) *mongo.SingleResult {
+func (c *Collection) FindOne(ctx context.Context, filter any, opts ...options.Lister[options.FindOneOptions]) *SingleResult {
 	rep, err := c.read(ctx, messages.FindOne{Filter: filter, Options: opts})
 	if err != nil {
-		return c.app.codec.single(nil, err)
+		return c.app.single(nil, err)
 	}
-	return c.app.codec.single(rep.Document, nil)
+	return c.app.single(rep.Document, nil)
 }
 
 // Find returns a cursor over the documents that match.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"reflect"
 	"slices"
 	"strings"
 	"testing"
@@ -24,7 +25,6 @@ import (
 // same types.
 type collection interface {
 	Name() string
-	FindOne(context.Context, any, ...options.Lister[options.FindOneOptions]) *mongo.SingleResult
 	CountDocuments(context.Context, any, ...options.Lister[options.CountOptions]) (int64, error)
 	EstimatedDocumentCount(context.Context, ...options.Lister[options.EstimatedDocumentCountOptions]) (int64, error)
 	InsertOne(context.Context, any, ...options.Lister[options.InsertOneOptions]) (*mongo.InsertOneResult, error)
@@ -35,9 +35,6 @@ type collection interface {
 	ReplaceOne(context.Context, any, any, ...options.Lister[options.ReplaceOptions]) (*mongo.UpdateResult, error)
 	DeleteOne(context.Context, any, ...options.Lister[options.DeleteOneOptions]) (*mongo.DeleteResult, error)
 	DeleteMany(context.Context, any, ...options.Lister[options.DeleteManyOptions]) (*mongo.DeleteResult, error)
-	FindOneAndUpdate(context.Context, any, any, ...options.Lister[options.FindOneAndUpdateOptions]) *mongo.SingleResult
-	FindOneAndReplace(context.Context, any, any, ...options.Lister[options.FindOneAndReplaceOptions]) *mongo.SingleResult
-	FindOneAndDelete(context.Context, any, ...options.Lister[options.FindOneAndDeleteOptions]) *mongo.SingleResult
 }
 
 // cursor are the methods of both cursors.
@@ -62,16 +59,52 @@ type distinct interface {
 	Raw() (bson.RawArray, error)
 }
 
-// both is a collection with those methods whose types differ as functions.
+// single are the methods of both results of one document.
+type single interface {
+	Decode(any) error
+	Err() error
+	Raw() (bson.Raw, error)
+}
+
+// whole are all methods of a collection, with the types of its results.
+type whole[S single, C cursor, D distinct] interface {
+	collection
+	FindOne(context.Context, any, ...options.Lister[options.FindOneOptions]) S
+	FindOneAndUpdate(context.Context, any, any, ...options.Lister[options.FindOneAndUpdateOptions]) S
+	FindOneAndReplace(context.Context, any, any, ...options.Lister[options.FindOneAndReplaceOptions]) S
+	FindOneAndDelete(context.Context, any, ...options.Lister[options.FindOneAndDeleteOptions]) S
+	Find(context.Context, any, ...options.Lister[options.FindOptions]) (C, error)
+	Aggregate(context.Context, any, ...options.Lister[options.AggregateOptions]) (C, error)
+	Distinct(context.Context, string, any, ...options.Lister[options.DistinctOptions]) D
+}
+
+// both is a collection of either, whatever the types of its results.
 type both struct {
 	collection
-	find      func(context.Context, any, ...options.Lister[options.FindOptions]) (cursor, error)
-	aggregate func(context.Context, any, ...options.Lister[options.AggregateOptions]) (cursor, error)
-	distinct  func(context.Context, string, any, ...options.Lister[options.DistinctOptions]) distinct
+	FindOne           func(context.Context, any, ...options.Lister[options.FindOneOptions]) single
+	FindOneAndUpdate  func(context.Context, any, any, ...options.Lister[options.FindOneAndUpdateOptions]) single
+	FindOneAndReplace func(context.Context, any, any, ...options.Lister[options.FindOneAndReplaceOptions]) single
+	FindOneAndDelete  func(context.Context, any, ...options.Lister[options.FindOneAndDeleteOptions]) single
+	find              func(context.Context, any, ...options.Lister[options.FindOptions]) (cursor, error)
+	aggregate         func(context.Context, any, ...options.Lister[options.AggregateOptions]) (cursor, error)
+	distinct          func(context.Context, string, any, ...options.Lister[options.DistinctOptions]) distinct
 }
 
-func ours(c *app.Collection) both {
-	return both{c,
+func either[S single, C cursor, D distinct](c whole[S, C, D]) both {
+	return both{
+		c,
+		func(ctx context.Context, f any, o ...options.Lister[options.FindOneOptions]) single {
+			return c.FindOne(ctx, f, o...)
+		},
+		func(ctx context.Context, f, u any, o ...options.Lister[options.FindOneAndUpdateOptions]) single {
+			return c.FindOneAndUpdate(ctx, f, u, o...)
+		},
+		func(ctx context.Context, f, r any, o ...options.Lister[options.FindOneAndReplaceOptions]) single {
+			return c.FindOneAndReplace(ctx, f, r, o...)
+		},
+		func(ctx context.Context, f any, o ...options.Lister[options.FindOneAndDeleteOptions]) single {
+			return c.FindOneAndDelete(ctx, f, o...)
+		},
 		func(ctx context.Context, f any, o ...options.Lister[options.FindOptions]) (cursor, error) {
 			return c.Find(ctx, f, o...)
 		},
@@ -80,31 +113,24 @@ func ours(c *app.Collection) both {
 		},
 		func(ctx context.Context, k string, f any, o ...options.Lister[options.DistinctOptions]) distinct {
 			return c.Distinct(ctx, k, f, o...)
-		}}
+		},
+	}
 }
 
-func theirs(c *mongo.Collection) both {
-	return both{c,
-		func(ctx context.Context, f any, o ...options.Lister[options.FindOptions]) (cursor, error) {
-			return c.Find(ctx, f, o...)
-		},
-		func(ctx context.Context, p any, o ...options.Lister[options.AggregateOptions]) (cursor, error) {
-			return c.Aggregate(ctx, p, o...)
-		},
-		func(ctx context.Context, k string, f any, o ...options.Lister[options.DistinctOptions]) distinct {
-			return c.Distinct(ctx, k, f, o...)
-		}}
-}
+func ours(c *app.Collection) both { return either(c) }
+
+func theirs(c *mongo.Collection) both { return either(c) }
 
 // one is what a program gets from a SingleResult.
-func one(r *mongo.SingleResult) string {
+func one(r single) string {
 	var v bson.D
 	decoded := r.Decode(&v)
 	raw, err := r.Raw()
 	if kind(decoded) != kind(err) || kind(r.Err()) != kind(err) {
 		return fmt.Sprintf("Decode %v, Raw %v, Err %v", decoded, err, r.Err())
 	}
-	return fmt.Sprint(v, raw, kind(err), r.Acknowledged)
+	acknowledged := reflect.ValueOf(r).Elem().FieldByName("Acknowledged").Bool()
+	return fmt.Sprint(v, raw, kind(err), acknowledged)
 }
 
 // all is what a program gets from a cursor: each document, with what is known of the

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"reflect"
 
-	"go.mongodb.org/mongo-driver/v2/mongo"
 	"go.mongodb.org/mongo-driver/v2/mongo/options"
 	"go.mongodb.org/mongo-driver/v2/mongo/readpref"
 
@@ -38,13 +37,13 @@ func (a *App) Collection(db, name string, opts ...options.Lister[options.Collect
 }
 
 // RunCommand sends a command that only reads; see Database.RunCommand.
-func (a *App) RunCommand(ctx context.Context, db string, cmd any) *mongo.SingleResult {
+func (a *App) RunCommand(ctx context.Context, db string, cmd any) *SingleResult {
 	return a.Database(db).RunCommand(ctx, cmd)
 }
 
 // RunWriteCommand sends a command through the ordered queue of writes; see
 // Database.RunWriteCommand.
-func (a *App) RunWriteCommand(ctx context.Context, db string, cmd any) *mongo.SingleResult {
+func (a *App) RunWriteCommand(ctx context.Context, db string, cmd any) *SingleResult {
 	return a.Database(db).RunWriteCommand(ctx, cmd)
 }
 
@@ -94,20 +93,20 @@ func (s *scope) prefer(field string, rp *readpref.ReadPref) error {
 //
 // A command's reply has no place for a Session's token to act on: the command does
 // not wait for the session's own writes.
-func (d *Database) RunCommand(ctx context.Context, cmd any, opts ...options.Lister[options.RunCmdOptions]) *mongo.SingleResult {
+func (d *Database) RunCommand(ctx context.Context, cmd any, opts ...options.Lister[options.RunCmdOptions]) *SingleResult {
 	s := d.scope
 	o, err := resolve(opts)
 	if err == nil && o.ReadPreference != nil {
 		err = s.prefer("RunCmdOptions.ReadPreference", o.ReadPreference)
 	}
 	if err != nil {
-		return d.app.codec.single(nil, err)
+		return d.app.single(nil, err)
 	}
 	rep, err := s.read(ctx, s.asking("", messages.Command{Document: cmd}))
 	if err != nil {
-		return d.app.codec.single(nil, err)
+		return d.app.single(nil, err)
 	}
-	return d.app.codec.single(rep.Document, nil)
+	return d.app.single(rep.Document, nil)
 }
 
 // RunWriteCommand sends any other command, such as createIndexes or an aggregate
@@ -115,12 +114,12 @@ func (d *Database) RunCommand(ctx context.Context, cmd any, opts ...options.List
 // its company. It is sent at most once, with the write concern that it says itself. As
 // with the driver, a reply with ok: 0 is an error, and write errors inside an ok
 // reply are not: read the document. OutcomeOf tells what is known of the command.
-func (d *Database) RunWriteCommand(ctx context.Context, cmd any) *mongo.SingleResult {
+func (d *Database) RunWriteCommand(ctx context.Context, cmd any) *SingleResult {
 	rep, err := d.write(ctx, &messages.Write{Database: d.db, Operation: messages.Command{Document: cmd}})
 	if err != nil {
-		return d.app.codec.single(nil, err)
+		return d.app.single(nil, err)
 	}
-	return d.app.codec.single(rep.Document, nil)
+	return d.app.single(rep.Document, nil)
 }
 
 // asking makes a read of this scope.

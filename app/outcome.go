@@ -20,7 +20,7 @@ import (
 //   - Unknown: it was sent and nobody can say; err matches
 //     messages.ErrUnknownOutcome. Do not send it again blindly.
 //
-// The error may have been wrapped since. Of a *mongo.SingleResult pass what Err
+// The error may have been wrapped since. Of a *SingleResult pass what Err
 // returns: Decode also fails where a document does not fit the value. An error that no
 // write has returned is Unknown, never anything that it does not prove.
 func OutcomeOf(err error) messages.Outcome {

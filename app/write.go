@@ -107,19 +107,19 @@ func (c *Collection) DeleteMany(ctx context.Context, filter any, opts ...options
 
 // FindOneAndUpdate updates at most one document and returns it, as it was before
 // unless the options say otherwise. Its error is mongo.ErrNoDocuments when none matched.
-func (c *Collection) FindOneAndUpdate(ctx context.Context, filter, update any, opts ...options.Lister[options.FindOneAndUpdateOptions]) *mongo.SingleResult {
+func (c *Collection) FindOneAndUpdate(ctx context.Context, filter, update any, opts ...options.Lister[options.FindOneAndUpdateOptions]) *SingleResult {
 	return c.findOneAnd(ctx, messages.FindOneAndUpdate{Filter: filter, Update: update, Options: opts})
 }
 
 // FindOneAndReplace replaces at most one document and returns it, as
 // FindOneAndUpdate does.
-func (c *Collection) FindOneAndReplace(ctx context.Context, filter, replacement any, opts ...options.Lister[options.FindOneAndReplaceOptions]) *mongo.SingleResult {
+func (c *Collection) FindOneAndReplace(ctx context.Context, filter, replacement any, opts ...options.Lister[options.FindOneAndReplaceOptions]) *SingleResult {
 	return c.findOneAnd(ctx, messages.FindOneAndReplace{Filter: filter, Replacement: replacement, Options: opts})
 }
 
 // FindOneAndDelete deletes at most one document and returns it, as it was. Its
 // error is mongo.ErrNoDocuments when none matched.
-func (c *Collection) FindOneAndDelete(ctx context.Context, filter any, opts ...options.Lister[options.FindOneAndDeleteOptions]) *mongo.SingleResult {
+func (c *Collection) FindOneAndDelete(ctx context.Context, filter any, opts ...options.Lister[options.FindOneAndDeleteOptions]) *SingleResult {
 	return c.findOneAnd(ctx, messages.FindOneAndDelete{Filter: filter, Options: opts})
 }
 
@@ -127,12 +127,12 @@ func (c *Collection) FindOneAndDelete(ctx context.Context, filter any, opts ...o
 // with the document that was asked for, never came.
 var errReplyLost = errors.New("evenkeel: the write has happened, and the document that it returned was lost with its reply")
 
-func (c *Collection) findOneAnd(ctx context.Context, op messages.WriteOperation) *mongo.SingleResult {
+func (c *Collection) findOneAnd(ctx context.Context, op messages.WriteOperation) *SingleResult {
 	rep, err := c.write(ctx, op)
 	if err == nil && rep.Document == nil {
 		err = &OutcomeError{Outcome: messages.Applied, Err: errReplyLost}
 	}
-	res := c.app.codec.single(rep.Document, err)
+	res := c.app.single(rep.Document, err)
 	res.Acknowledged = err == nil || errors.Is(err, mongo.ErrNoDocuments)
 	return res
 }

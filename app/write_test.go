@@ -31,79 +31,79 @@ func TestEveryWriteAnswersAndDoesAsTheDriverDoes(t *testing.T) {
 	inc := func(n int) bson.D { return doc("$inc", doc("n", n)) }
 	steps := []struct {
 		name  string
-		write func(context.Context, collection) string
+		write func(context.Context, both) string
 	}{
-		{"insert one", func(ctx context.Context, c collection) string { return show(c.InsertOne(ctx, doc("_id", 1, "n", 1))) }},
-		{"insert one, a map", func(ctx context.Context, c collection) string { return show(c.InsertOne(ctx, bson.M{"_id": "two"})) }},
-		{"insert one, its _id last", func(ctx context.Context, c collection) string { return show(c.InsertOne(ctx, doc("n", 3, "_id", 3.5))) }},
-		{"insert one, twice", func(ctx context.Context, c collection) string { return show(c.InsertOne(ctx, doc("_id", 1, "n", 2))) }},
-		{"insert one, nil", func(ctx context.Context, c collection) string { return show(c.InsertOne(ctx, nil)) }},
-		{"insert one, broken", func(ctx context.Context, c collection) string { return show(c.InsertOne(ctx, broken{make(chan int)})) }},
-		{"insert many", func(ctx context.Context, c collection) string {
+		{"insert one", func(ctx context.Context, c both) string { return show(c.InsertOne(ctx, doc("_id", 1, "n", 1))) }},
+		{"insert one, a map", func(ctx context.Context, c both) string { return show(c.InsertOne(ctx, bson.M{"_id": "two"})) }},
+		{"insert one, its _id last", func(ctx context.Context, c both) string { return show(c.InsertOne(ctx, doc("n", 3, "_id", 3.5))) }},
+		{"insert one, twice", func(ctx context.Context, c both) string { return show(c.InsertOne(ctx, doc("_id", 1, "n", 2))) }},
+		{"insert one, nil", func(ctx context.Context, c both) string { return show(c.InsertOne(ctx, nil)) }},
+		{"insert one, broken", func(ctx context.Context, c both) string { return show(c.InsertOne(ctx, broken{make(chan int)})) }},
+		{"insert many", func(ctx context.Context, c both) string {
 			return show(c.InsertMany(ctx, []bson.D{doc("_id", 10, "n", 10), doc("_id", 11, "n", 11), doc("_id", 12, "n", 12)}))
 		}},
-		{"insert many, ordered, one twice", func(ctx context.Context, c collection) string {
+		{"insert many, ordered, one twice", func(ctx context.Context, c both) string {
 			return show(c.InsertMany(ctx, bson.A{doc("_id", 20), doc("_id", 10), doc("_id", 21)}))
 		}},
-		{"insert many, unordered, two twice", func(ctx context.Context, c collection) string {
+		{"insert many, unordered, two twice", func(ctx context.Context, c both) string {
 			return show(c.InsertMany(ctx, []any{doc("_id", 10), doc("_id", 22), doc("_id", 11), doc("_id", 23)}, options.InsertMany().SetOrdered(false)))
 		}},
-		{"insert many, the first twice", func(ctx context.Context, c collection) string {
+		{"insert many, the first twice", func(ctx context.Context, c both) string {
 			return show(c.InsertMany(ctx, []bson.D{doc("_id", 10), doc("_id", 30)}))
 		}},
-		{"insert many, none", func(ctx context.Context, c collection) string { return show(c.InsertMany(ctx, []bson.D{})) }},
-		{"insert many, no slice", func(ctx context.Context, c collection) string { return show(c.InsertMany(ctx, 5)) }},
-		{"update one", func(ctx context.Context, c collection) string { return show(c.UpdateOne(ctx, doc("_id", 1), inc(5))) }},
-		{"update one, none", func(ctx context.Context, c collection) string { return show(c.UpdateOne(ctx, doc("_id", -1), inc(5))) }},
-		{"update one, upsert", func(ctx context.Context, c collection) string {
+		{"insert many, none", func(ctx context.Context, c both) string { return show(c.InsertMany(ctx, []bson.D{})) }},
+		{"insert many, no slice", func(ctx context.Context, c both) string { return show(c.InsertMany(ctx, 5)) }},
+		{"update one", func(ctx context.Context, c both) string { return show(c.UpdateOne(ctx, doc("_id", 1), inc(5))) }},
+		{"update one, none", func(ctx context.Context, c both) string { return show(c.UpdateOne(ctx, doc("_id", -1), inc(5))) }},
+		{"update one, upsert", func(ctx context.Context, c both) string {
 			return show(c.UpdateOne(ctx, doc("_id", "up"), inc(5), options.UpdateOne().SetUpsert(true)))
 		}},
-		{"update one, no change", func(ctx context.Context, c collection) string {
+		{"update one, no change", func(ctx context.Context, c both) string {
 			return show(c.UpdateOne(ctx, doc("_id", 1), doc("$set", doc("n", 6))))
 		}},
-		{"update one, nil", func(ctx context.Context, c collection) string { return show(c.UpdateOne(ctx, nil, inc(1))) }},
-		{"update one, refused", func(ctx context.Context, c collection) string {
+		{"update one, nil", func(ctx context.Context, c both) string { return show(c.UpdateOne(ctx, nil, inc(1))) }},
+		{"update one, refused", func(ctx context.Context, c both) string {
 			return show(c.UpdateOne(ctx, doc("_id", "two"), doc("$push", doc("_id", 1))))
 		}},
-		{"update by id", func(ctx context.Context, c collection) string { return show(c.UpdateByID(ctx, 1, inc(1))) }},
-		{"update by id, nil", func(ctx context.Context, c collection) string { return show(c.UpdateByID(ctx, nil, inc(1))) }},
-		{"update many", func(ctx context.Context, c collection) string {
+		{"update by id", func(ctx context.Context, c both) string { return show(c.UpdateByID(ctx, 1, inc(1))) }},
+		{"update by id, nil", func(ctx context.Context, c both) string { return show(c.UpdateByID(ctx, nil, inc(1))) }},
+		{"update many", func(ctx context.Context, c both) string {
 			return show(c.UpdateMany(ctx, doc("n", doc("$gte", 10)), inc(100)))
 		}},
-		{"replace one", func(ctx context.Context, c collection) string {
+		{"replace one", func(ctx context.Context, c both) string {
 			return show(c.ReplaceOne(ctx, doc("_id", "two"), doc("n", 2, "new", true)))
 		}},
-		{"replace one, upsert", func(ctx context.Context, c collection) string {
+		{"replace one, upsert", func(ctx context.Context, c both) string {
 			return show(c.ReplaceOne(ctx, doc("_id", "re"), doc("n", 0), options.Replace().SetUpsert(true)))
 		}},
-		{"find one and update", func(ctx context.Context, c collection) string {
+		{"find one and update", func(ctx context.Context, c both) string {
 			return one(c.FindOneAndUpdate(ctx, doc("_id", 1), inc(1)))
 		}},
-		{"find one and update, after", func(ctx context.Context, c collection) string {
+		{"find one and update, after", func(ctx context.Context, c both) string {
 			return one(c.FindOneAndUpdate(ctx, doc("_id", 1), inc(1), options.FindOneAndUpdate().SetReturnDocument(options.After).SetProjection(doc("_id", 0))))
 		}},
-		{"find one and update, none", func(ctx context.Context, c collection) string {
+		{"find one and update, none", func(ctx context.Context, c both) string {
 			return one(c.FindOneAndUpdate(ctx, doc("_id", -1), inc(1)))
 		}},
-		{"find one and update, upsert", func(ctx context.Context, c collection) string {
+		{"find one and update, upsert", func(ctx context.Context, c both) string {
 			return one(c.FindOneAndUpdate(ctx, doc("_id", "fu"), inc(1), options.FindOneAndUpdate().SetUpsert(true)))
 		}},
-		{"find one and update, nil", func(ctx context.Context, c collection) string { return one(c.FindOneAndUpdate(ctx, nil, inc(1))) }},
-		{"find one and replace", func(ctx context.Context, c collection) string {
+		{"find one and update, nil", func(ctx context.Context, c both) string { return one(c.FindOneAndUpdate(ctx, nil, inc(1))) }},
+		{"find one and replace", func(ctx context.Context, c both) string {
 			return one(c.FindOneAndReplace(ctx, doc("n", 111), doc("n", -111)))
 		}},
-		{"find one and delete", func(ctx context.Context, c collection) string {
+		{"find one and delete", func(ctx context.Context, c both) string {
 			return one(c.FindOneAndDelete(ctx, doc("n", doc("$gt", 5)), options.FindOneAndDelete().SetSort(doc("n", -1))))
 		}},
-		{"find one and delete, none", func(ctx context.Context, c collection) string { return one(c.FindOneAndDelete(ctx, doc("_id", -1))) }},
-		{"delete one", func(ctx context.Context, c collection) string { return show(c.DeleteOne(ctx, doc("_id", 22))) }},
-		{"delete one, none", func(ctx context.Context, c collection) string { return show(c.DeleteOne(ctx, doc("_id", -1))) }},
-		{"delete one, bad filter", func(ctx context.Context, c collection) string { return show(c.DeleteOne(ctx, doc("$nope", 1))) }},
-		{"delete many", func(ctx context.Context, c collection) string {
+		{"find one and delete, none", func(ctx context.Context, c both) string { return one(c.FindOneAndDelete(ctx, doc("_id", -1))) }},
+		{"delete one", func(ctx context.Context, c both) string { return show(c.DeleteOne(ctx, doc("_id", 22))) }},
+		{"delete one, none", func(ctx context.Context, c both) string { return show(c.DeleteOne(ctx, doc("_id", -1))) }},
+		{"delete one, bad filter", func(ctx context.Context, c both) string { return show(c.DeleteOne(ctx, doc("$nope", 1))) }},
+		{"delete many", func(ctx context.Context, c both) string {
 			return show(c.DeleteMany(ctx, doc("_id", doc("$in", bson.A{"re", "fu", "none"}))))
 		}},
-		{"delete many, nil", func(ctx context.Context, c collection) string { return show(c.DeleteMany(ctx, nil)) }},
-		{"insert one, generated", func(ctx context.Context, c collection) string {
+		{"delete many, nil", func(ctx context.Context, c both) string { return show(c.DeleteMany(ctx, nil)) }},
+		{"insert one, generated", func(ctx context.Context, c both) string {
 			res, err := c.InsertOne(ctx, doc("n", 1000))
 			if err != nil {
 				return err.Error()
@@ -116,7 +116,7 @@ func TestEveryWriteAnswersAndDoesAsTheDriverDoes(t *testing.T) {
 	driver := a.Client().Database("theirs").Collection("players")
 	mine := a.Collection("ours", "players")
 	for _, step := range steps {
-		got, want := step.write(soon(t), mine), step.write(soon(t), driver)
+		got, want := step.write(soon(t), ours(mine)), step.write(soon(t), theirs(driver))
 		if got = normal(got); got != normal(want) {
 			t.Errorf("%s\nthe app:    %s\nthe driver: %s", step.name, got, normal(want))
 		}
@@ -124,8 +124,8 @@ func TestEveryWriteAnswersAndDoesAsTheDriverDoes(t *testing.T) {
 	sorted := options.Find().SetSort(doc("_id", 1))
 	cur, err := mine.From(messages.FromPrimary).Find(soon(t), doc(), sorted)
 	got := all(soon(t), cur, err)
-	theirs, err := driver.Find(soon(t), doc(), sorted)
-	if want := all(soon(t), theirs, err); got != want {
+	drivers, err := driver.Find(soon(t), doc(), sorted)
+	if want := all(soon(t), drivers, err); got != want {
 		t.Errorf("the collections differ\nthe app's:    %s\nthe driver's: %s", got, want)
 	}
 }

@@ -141,6 +141,7 @@ func (r *Router) Submit(m *messages.Read, deliver func(*messages.ReadReply)) (ca
 		r.refuse(m, err, deliver)
 		return func(error) {}
 	}
+	r.watch(read)
 	r.route(read, false)
 	return func(err error) {
 		if err == nil {
@@ -159,6 +160,10 @@ func (r *Router) Ask(ctx context.Context, m *messages.Read) *messages.ReadReply 
 	if err != nil {
 		r.refuse(m, err, asker.deliver)
 		return asker.wait()
+	}
+	// A ctx that ends by the read's deadline is its timer as well.
+	if d, ok := ctx.Deadline(); !ok || ctx.Done() == nil || d.After(read.Deadline) {
+		r.watch(read)
 	}
 	if run := r.route(read, true); run != nil {
 		if ctx.Done() == nil {
@@ -225,7 +230,7 @@ func (r *Router) refuse(m *messages.Read, err error, deliver func(*messages.Read
 	deliver(rep)
 }
 
-// accept admits a read and arms its deadline. What it returns is to be routed.
+// accept admits a read. What it returns is to be watched and routed.
 func (r *Router) accept(m *messages.Read, deliver func(*messages.ReadReply)) (*request.Read, error) {
 	if m == nil {
 		return nil, &messages.InvalidError{Field: "Read", Err: errors.New("it is nil")}
@@ -282,8 +287,12 @@ func (r *Router) accept(m *messages.Read, deliver func(*messages.ReadReply)) (*r
 	if r.hedger != nil {
 		r.hedger.budget.earn()
 	}
-	read.OnDeadline(func() { read.Fail(r.overdue(read)) })
 	return read, nil
+}
+
+// watch answers a read at its deadline, unless it was answered before.
+func (r *Router) watch(read *request.Read) {
+	read.OnDeadline(func() { read.Fail(r.overdue(read)) })
 }
 
 // answered takes a read off those that are pending.

@@ -95,7 +95,7 @@ func (b *Batch) Match(docs []bson.Raw) (found []bson.Raw, strange, text bool) {
 	bySlot := make([]bson.Raw, len(b.ids))
 	for _, doc := range docs {
 		id := find(doc, "_id")
-		n, asked := b.ids[keyOf(id)]
+		n, asked := b.slotOf(id)
 		if !asked || bySlot[n] != nil {
 			strange = true
 			continue
@@ -109,6 +109,17 @@ func (b *Batch) Match(docs []bson.Raw) (found []bson.Raw, strange, text bool) {
 		found[i] = bytes.Clone(bySlot[n])
 	}
 	return found, strange, text
+}
+
+// slotOf returns the slot of an _id. The form of a string's key is written out for the
+// compiler, which then looks it up without a copy.
+func (b *Batch) slotOf(id bson.RawValue) (slot int, asked bool) {
+	if id.Type == bson.TypeString {
+		slot, asked = b.ids[idKey{kind: idBytes, a: uint64(bson.TypeString), string: string(id.Value)}]
+		return slot, asked
+	}
+	slot, asked = b.ids[keyOf(id)]
+	return slot, asked
 }
 
 // HasText reports whether there is text in the _id that a read asks for. The collation

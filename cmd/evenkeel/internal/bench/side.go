@@ -58,7 +58,7 @@ var oneMoreSave = bson.D{{Key: "$inc", Value: bson.D{{Key: "saves", Value: int64
 
 // And what they look at in the answers.
 
-func checkPlayer(res *mongo.SingleResult, id string) error {
+func checkPlayer(res interface{ Raw() (bson.Raw, error) }, id string) error {
 	doc, err := res.Raw()
 	if err != nil {
 		return err
