@@ -131,7 +131,8 @@ func TestReadsAndWritesResumeAfterAllHostsWereDown(t *testing.T) {
 	}
 	brief := g.insert("log", bson.D{{Key: "_id", Value: "brief"}})
 	brief.Deadline = time.Now().Add(200 * time.Millisecond)
-	if rep := g.write(t, brief); rep.Outcome != messages.NotApplied || !errors.Is(rep.Err, messages.ErrNoPrimary) {
+	var nobody *messages.NoPrimaryError
+	if rep := g.write(t, brief); rep.Outcome != messages.NotApplied || !errors.As(rep.Err, &nobody) || len(nobody.Hosts) != 3 || len(nobody.Recent) == 0 {
 		t.Errorf("a write is %v: %v", rep.Outcome, rep.Err)
 	}
 

@@ -113,13 +113,13 @@ func Start(ctx context.Context, cfg Config) (*App, error) {
 		NoPrimaryFallback: cfg.NoPrimaryFallback, ReadQueue: cfg.ReadQueue, ReadTimeout: cfg.ReadTimeout,
 		Recent: a.hub.Recent,
 		Hedge:  cfg.Hedge, HedgeShare: cfg.HedgeShare,
-		Hosts: a.lines, Emit: a.hub.Publish, Logger: cfg.Logger,
+		Hosts: a.readLines, Emit: a.hub.Publish, Logger: cfg.Logger,
 	}); err != nil {
 		return nil, err
 	}
 	if a.master, err = master.New(a.system, master.Config{
 		Encoder: enc, WriteQueue: cfg.WriteQueue, WriteQueueBytes: cfg.WriteQueueBytes,
-		WriteTimeout: cfg.WriteTimeout, WriteLanes: cfg.WriteLanes, WriteConcern: probe.WriteConcern, Recent: a.hub.Recent, Emit: a.hub.Publish, Logger: cfg.Logger,
+		WriteTimeout: cfg.WriteTimeout, WriteLanes: cfg.WriteLanes, WriteConcern: probe.WriteConcern, Hosts: a.writeLines, Recent: a.hub.Recent, Emit: a.hub.Publish, Logger: cfg.Logger,
 	}); err != nil {
 		a.router.Close()
 		return nil, err
@@ -296,13 +296,26 @@ func (a *App) logEvents() {
 	})
 }
 
-// lines describes every host for an error.
-func (a *App) lines() []string {
+// readLines describes every host for the error of a read.
+func (a *App) readLines() []string { return a.lines(func(*slave.Host) string { return "" }) }
+
+// writeLines does so for the error of a write: over a host's own sockets it is only read.
+func (a *App) writeLines() []string {
+	return a.lines(func(h *slave.Host) string {
+		if a.set == nil || !h.Connected() || a.set.Reaches(h.Name()) {
+			return ""
+		}
+		return ", and not reached by the master's client"
+	})
+}
+
+// lines describes every host, with what more says of it, which may look at what a.mu guards.
+func (a *App) lines(more func(*slave.Host) string) []string {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	out := make([]string, len(a.hosts))
 	for i, h := range a.hosts {
-		out[i] = h.Line()
+		out[i] = h.Line() + more(h)
 	}
 	if len(out) == 0 {
 		out = append(out, "no host is known yet: the name server has not resolved the URI")

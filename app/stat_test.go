@@ -82,6 +82,12 @@ func TestErrorsTellWhatHappenedBefore(t *testing.T) {
 		t.Fatalf("got %v", err)
 	}
 	host := set.Member(1).Host()
+	var none *messages.NoPrimaryError
+	ctx, cancel = context.WithTimeout(t.Context(), 100*time.Millisecond)
+	defer cancel()
+	if _, err := c.InsertOne(ctx, doc("_id", "late")); !errors.As(err, &none) || !strings.Contains(err.Error(), host+" waiting: ") && !strings.Contains(err.Error(), host+" dialing: ") {
+		t.Errorf("a write got %v", err)
+	}
 	detail := messages.Detail(err)
 	for _, want := range []string{err.Error(), host + ": checking → live", host + ": live → waiting: ", "HostLost: " + host} {
 		if !strings.Contains(detail, want) {

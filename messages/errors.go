@@ -18,8 +18,7 @@ var (
 	// ErrNoLiveHost is returned when no live host may serve the read before its
 	// deadline.
 	ErrNoLiveHost = errors.New("evenkeel: no live host may serve this read")
-	// ErrNoPrimary is returned when a write was held for a primary until its
-	// deadline. The write was not sent.
+	// ErrNoPrimary is matched by every *NoPrimaryError.
 	ErrNoPrimary = errors.New("evenkeel: no primary to write to")
 	// ErrDeadline is returned when the deadline passed before the outcome was
 	// there. It matches context.DeadlineExceeded too.
@@ -108,13 +107,7 @@ func (e *NoLiveHostError) Error() string {
 	for i, set := range e.Tags {
 		s += []string{" with tags ", " or "}[min(i, 1)] + set.String()
 	}
-	for _, h := range e.Hosts {
-		s += "; " + h
-	}
-	if e.Err != nil {
-		s += "; last attempt: " + e.Err.Error()
-	}
-	return s
+	return s + after(e.Hosts, e.Err)
 }
 
 // Unwrap returns the last attempt's failure.
@@ -122,6 +115,38 @@ func (e *NoLiveHostError) Unwrap() error { return e.Err }
 
 // Is matches ErrNoLiveHost.
 func (e *NoLiveHostError) Is(target error) bool { return target == ErrNoLiveHost }
+
+// NoPrimaryError is returned when a write was held for a primary until its deadline. It
+// was not executed.
+type NoPrimaryError struct {
+	// Hosts is a line for each configured host: its state, and why.
+	Hosts []string
+	// Err is the last attempt's failure, nil when there was none.
+	Err error
+	// Recent are the last transitions before, oldest first; see Detail.
+	Recent []Transition
+}
+
+func (e *NoPrimaryError) Error() string {
+	return ErrNoPrimary.Error() + after(e.Hosts, e.Err)
+}
+
+// Unwrap returns the last attempt's failure.
+func (e *NoPrimaryError) Unwrap() error { return e.Err }
+
+// Is matches ErrNoPrimary.
+func (e *NoPrimaryError) Is(target error) bool { return target == ErrNoPrimary }
+
+// after is how the text of an error ends that tells of every host.
+func after(hosts []string, last error) (s string) {
+	for _, h := range hosts {
+		s += "; " + h
+	}
+	if last != nil {
+		s += "; last attempt: " + last.Error()
+	}
+	return s
+}
 
 // DeadlineError is returned when the deadline passed. It matches ErrDeadline and
 // context.DeadlineExceeded, so that mongo.IsTimeout holds for it.

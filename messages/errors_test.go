@@ -19,6 +19,7 @@ func TestTypedErrorsMatchTheirSentinelsAndUnwrap(t *testing.T) {
 	}{
 		{&messages.InvalidError{Field: "Filter", Err: io.EOF}, messages.ErrInvalid},
 		{&messages.NoLiveHostError{Err: io.EOF}, messages.ErrNoLiveHost},
+		{&messages.NoPrimaryError{Err: io.EOF}, messages.ErrNoPrimary},
 		{&messages.DeadlineError{Phase: "queued", Err: io.EOF}, messages.ErrDeadline},
 		{&messages.UnknownOutcomeError{Attempts: 1, Err: io.EOF}, messages.ErrUnknownOutcome},
 		{&messages.CursorLostError{Host: "a:1", Err: io.EOF}, messages.ErrCursorLost},
@@ -49,7 +50,7 @@ func TestWhatMayHaveBeenExecutedIsNeverRetryable(t *testing.T) {
 		{&messages.OverloadedError{Limit: "WriteQueue", Max: 1, Pending: 1}, true},
 		{&messages.NoLiveHostError{}, true},
 		{messages.ErrNotLive, true},
-		{&messages.DeadlineError{Phase: "held", Err: messages.ErrNoPrimary}, true},
+		{&messages.DeadlineError{Phase: "held", Err: &messages.NoPrimaryError{Err: io.EOF}}, true},
 		{&messages.UnknownOutcomeError{Attempts: 1, Err: messages.ErrNoPrimary}, false},
 		{&messages.InvalidError{Field: "Filter", Err: io.EOF}, false},
 		{messages.ErrStopped, false},
@@ -66,6 +67,18 @@ func TestThatNoHostMayServeNamesTheTags(t *testing.T) {
 	err := &messages.NoLiveHostError{From: messages.FromSecondaries, Tags: []messages.TagSet{{"use": "ranking", "dc": "east"}, {}}, Hosts: []string{"a:1 live"}}
 	if got, want := err.Error(), "evenkeel: no live host may serve a read from secondaries with tags {dc: east, use: ranking} or {}; a:1 live"; got != want {
 		t.Errorf("%s\n%s", got, want)
+	}
+}
+
+func TestThatThereIsNoPrimaryNamesTheHosts(t *testing.T) {
+	err := &messages.DeadlineError{Phase: "held", Err: &messages.NoPrimaryError{Hosts: []string{"a:1 live (secondary)", "b:1 waiting: gone"}, Err: io.EOF}}
+	want := "evenkeel: deadline passed after 0s (held): evenkeel: no primary to write to; a:1 live (secondary); b:1 waiting: gone; last attempt: EOF"
+	if got := err.Error(); got != want {
+		t.Errorf("%s\n%s", got, want)
+	}
+	messages.SetRecent(err, func() []messages.Transition { return []messages.Transition{{Host: "b:1", What: "live → waiting"}} })
+	if got := messages.Recent(err); len(got) != 1 || got[0].Host != "b:1" {
+		t.Errorf("recent: %v", got)
 	}
 }
 

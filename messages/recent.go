@@ -51,7 +51,8 @@ func (e *NotLiveError) Unwrap() error { return e.Err }
 func (e *NotLiveError) Is(target error) bool { return target == ErrNotLive }
 
 // Recent returns the last transitions before an error that has them: those that say
-// that a host is not live, that something is overloaded, or that an outcome is unknown.
+// that a host is not live, that there is no primary, that something is overloaded, or that
+// an outcome is unknown.
 func Recent(err error) []Transition {
 	if err == nil {
 		return nil
@@ -66,6 +67,7 @@ func Recent(err error) []Transition {
 func recent(err error) *[]Transition {
 	var notLive *NotLiveError
 	var noLive *NoLiveHostError
+	var noPrimary *NoPrimaryError
 	var overloaded *OverloadedError
 	var unknown *UnknownOutcomeError
 	switch {
@@ -73,6 +75,8 @@ func recent(err error) *[]Transition {
 		return &unknown.Recent
 	case errors.As(err, &noLive):
 		return &noLive.Recent
+	case errors.As(err, &noPrimary):
+		return &noPrimary.Recent
 	case errors.As(err, &overloaded):
 		return &overloaded.Recent
 	case errors.As(err, &notLive):

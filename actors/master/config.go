@@ -60,6 +60,9 @@ type Config struct {
 	// It is not sent again; it tells how much a write found on a majority is worth. Nil is
 	// the server's default.
 	WriteConcern *writeconcern.WriteConcern
+	// Hosts describes every configured host, for the error of a write that has found no
+	// primary. Optional.
+	Hosts func() []string
 	// Recent returns the last transitions, for errors. Optional.
 	Recent func() []messages.Transition
 	// Emit publishes an event. It must not block, and must not call the master.
@@ -99,6 +102,9 @@ func (c Config) withDefaults() (Config, error) {
 	}
 	if c.WriteTimeout == 0 {
 		c.WriteTimeout = DefaultWriteTimeout
+	}
+	if c.Hosts == nil {
+		c.Hosts = func() []string { return nil }
 	}
 	if c.Emit == nil {
 		c.Emit = func(messages.Event) {}

@@ -73,9 +73,13 @@ func TestAWriteTheDriverNeverSentIsNotAppliedAtItsDeadline(t *testing.T) {
 			<-ctx.Done() // Looking for a server, in vain.
 			return result{err: context.DeadlineExceeded}
 		}}
-		r := newRig(t, Config{}, wire)
+		r := newRig(t, Config{Hosts: func() []string { return []string{"a:1 live (primary)"} }}, wire)
 		reply, _ := r.ask(until(update(nil), time.Second))
 		rep := r.get(reply)
+		var none *messages.NoPrimaryError
+		if !errors.As(rep.Err, &none) || len(none.Hosts) != 1 {
+			t.Errorf("it does not say why: %v", rep.Err)
+		}
 		if rep.Outcome != messages.NotApplied || !errors.Is(rep.Err, messages.ErrNoPrimary) || !errors.Is(rep.Err, messages.ErrDeadline) {
 			t.Errorf("reply %+v", rep)
 		}

@@ -16,7 +16,7 @@ import (
 func TestWritesAreHeldWithoutAPrimaryAndGoOutInOrderWhenThereIsOne(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		wire := &fakeWire{}
-		r := newRig(t, Config{}, wire)
+		r := newRig(t, Config{Hosts: func() []string { return []string{"a:1 waiting: gone"} }}, wire)
 		r.PrimaryChanged("")
 		if len(r.seen()) != 0 {
 			t.Errorf("events %v with no write waiting", r.seen())
@@ -32,6 +32,10 @@ func TestWritesAreHeldWithoutAPrimaryAndGoOutInOrderWhenThereIsOne(t *testing.T)
 		if rep.Outcome != messages.NotApplied || !errors.Is(rep.Err, messages.ErrNoPrimary) || !errors.Is(rep.Err, messages.ErrDeadline) ||
 			!errors.As(rep.Err, &late) || late.Phase != "held" {
 			t.Errorf("the expired one: %+v", rep)
+		}
+		var none *messages.NoPrimaryError
+		if !errors.As(rep.Err, &none) || !slices.Equal(none.Hosts, []string{"a:1 waiting: gone"}) || none.Err != nil {
+			t.Errorf("it does not say why: %v", rep.Err)
 		}
 		time.Sleep(time.Second) // In the bubble's time.
 		if s := r.Stat(); s.HeldFor != 2*time.Second || s.Queued != 3 {

@@ -3,7 +3,6 @@ package master
 import (
 	"container/list"
 	"errors"
-	"fmt"
 	"time"
 
 	"github.com/evenkeel/evenkeel/internal/command"
@@ -86,13 +85,16 @@ func (it *item) tooLate(cause error, held bool) *messages.WriteReply {
 		late.Phase, late.Err = phaseHeld, refused
 	case errors.Is(it.lastErr, messages.ErrLoginRefused):
 		late.Phase, late.Err = phaseHeld, it.lastErr
-	case it.lastErr != nil:
-		late.Phase, late.Err = phaseHeld, fmt.Errorf("%w: %w", messages.ErrNoPrimary, it.lastErr)
 	default:
-		late.Phase, late.Err = phaseHeld, messages.ErrNoPrimary
+		late.Phase, late.Err = phaseHeld, it.noPrimary()
 	}
 	rep.Err = late
 	return rep
+}
+
+// noPrimary says what is known of the hosts while there is no primary.
+func (it *item) noPrimary() error {
+	return &messages.NoPrimaryError{Hosts: it.lane.m.cfg.Hosts(), Err: it.lastErr}
 }
 
 // unknown answers a write that nobody can say anything about. Unanswered says

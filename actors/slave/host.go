@@ -75,6 +75,7 @@ type view struct {
 	role   messages.Role
 	reason string
 	since  time.Time
+	line   string // for an error's text: a flood of errors must not make it each time
 }
 
 // Stat is an immutable snapshot of a Host.
@@ -115,7 +116,7 @@ func New(system *actor.ActorSystem, name string, cfg Config) (*Host, error) {
 	h.outage.since = time.Now()
 	h.queueFull = refusals.New(cfg.Emit, name, limitHost, int64(cfg.HostQueue))
 	h.cursorsFull = refusals.New(cfg.Emit, name, limitCursors, int64(cfg.MaxCursors))
-	h.view.Store(&view{state: Waiting, role: messages.RoleUnknown, since: time.Now()})
+	h.show(&view{state: Waiting, role: messages.RoleUnknown, since: time.Now()})
 	return h, nil
 }
 
@@ -150,8 +151,13 @@ func (h *Host) Stat() Stat {
 }
 
 // Line describes the host for an error's text.
-func (h *Host) Line() string {
-	v := h.view.Load()
+func (h *Host) Line() string { return h.view.Load().line }
+
+// Connected reports whether the host is live, or kept from reads but connected all the same.
+func (h *Host) Connected() bool { return h.live.Load() != nil }
+
+// show lets others see a view.
+func (h *Host) show(v *view) {
 	s := fmt.Sprintf("%s %s", h.name, v.state)
 	if v.state == Live || v.state == Ejected {
 		s += fmt.Sprintf(" (%s)", v.role)
@@ -159,7 +165,8 @@ func (h *Host) Line() string {
 	if v.reason != "" {
 		s += ": " + v.reason
 	}
-	return s
+	v.line = s
+	h.view.Store(v)
 }
 
 // tell sends a message to the present incarnation.

@@ -229,7 +229,7 @@ func (i *incarnation) enter(s State, role messages.Role, reason string) {
 
 // show lets others see the role, and why the host is not live.
 func (i *incarnation) show(role messages.Role, reason string) {
-	i.h.view.Store(&view{state: i.state, role: role, reason: reason, since: i.since})
+	i.h.show(&view{state: i.state, role: role, reason: reason, since: i.since})
 }
 
 // after lets this state's onTick run later.

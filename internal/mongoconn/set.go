@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -63,6 +64,8 @@ type Set struct {
 	client *mongo.Client
 	dialer *setDialer
 	wire   atomic.Int32 // the primary's wire version
+	// servers are those of the latest topology; never changed.
+	servers atomic.Pointer[[]event.ServerDescription]
 
 	life   context.Context // ends with Close
 	end    context.CancelFunc
@@ -151,6 +154,7 @@ func (s *Set) topology(e *event.TopologyDescriptionChangedEvent) {
 	if s.closing.Load() {
 		return
 	}
+	s.servers.Store(&e.NewDescription.Servers)
 	var now primary
 	var wire int32
 	for i := range e.NewDescription.Servers {
@@ -187,6 +191,14 @@ func (s *Set) Client() *mongo.Client { return s.client }
 // primary may speak an older one than this: what is sent by it must be prepared to be
 // refused.
 func (s *Set) WireVersion() int32 { return s.wire.Load() }
+
+// Reaches reports whether the client has an answer of the host of that configured address.
+func (s *Set) Reaches(host string) bool {
+	servers := s.servers.Load()
+	return servers != nil && slices.ContainsFunc(*servers, func(d event.ServerDescription) bool {
+		return kindOf(d.Kind, false) != Unknown && s.cfg.Expect.AddressOf(string(d.Addr)) == host
+	})
+}
 
 // StartSession starts a session without causal consistency, such as a lane of
 // writes owns.

@@ -51,6 +51,9 @@ func TestTheSetIsFoundFromOneHostAndItsPrimaryIsTold(t *testing.T) {
 	if err := insert(patient(t), s); err != nil {
 		t.Fatal(err)
 	}
+	if !s.Reaches(a.addr) || !s.Reaches(b.addr) || s.Reaches("c:1") {
+		t.Error("it does not know whom it reaches")
+	}
 	if a.count("insert") != 0 || b.count("insert") != 1 {
 		t.Errorf("inserts: %d at the secondary, %d at the primary", a.count("insert"), b.count("insert"))
 	}
