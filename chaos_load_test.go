@@ -27,6 +27,7 @@ type party struct {
 	pid      *actor.PID
 	gone     chan struct{} // closed when its load is to end
 	once     sync.Once
+	heard    chan struct{} // closed when all that it has told was read
 }
 
 // question is the Correlation of what is sent to an app's PIDs.
@@ -66,12 +67,17 @@ func (x *storm) start(name string, cfg app.Config) *party {
 	if cfg.URI == "" {
 		cfg.URI = x.c.uri
 	}
+	cfg.Logger = x.logger(p.name)
 	cfg.ClientOptions = func(o *options.ClientOptions) { o.SetAppName(p.name) }
 	a, err := app.Start(context.Background(), cfg)
 	if err != nil {
 		x.t.Fatal(err)
 	}
-	p.App = a
+	p.App, p.heard = a, make(chan struct{})
+	go func() {
+		defer close(p.heard)
+		x.overhear(p)
+	}()
 	p.pid = a.System().Root.Spawn(actor.PropsFromFunc(func(ctx actor.Context) {
 		switch m := ctx.Message().(type) {
 		case *messages.ReadReply:
@@ -90,6 +96,12 @@ func (x *storm) answered(p *party, q *question, reply any) {
 		return
 	}
 	x.onTime(p, q.due)
+	switch rep := reply.(type) {
+	case *messages.ReadReply:
+		x.keepsSecret(p, rep.Err)
+	case *messages.WriteReply:
+		x.keepsSecret(p, rep.Err)
+	}
 	q.answer(reply)
 	x.unanswered.Add(-1)
 }
@@ -134,6 +146,8 @@ func (p *party) close(x *storm, patience time.Duration) error {
 		x.violate("stop", "%q took %v to stop", p.name, took)
 	}
 	p.once.Do(func() { close(p.gone) })
+	x.keepsSecret(p, err)
+	<-p.heard
 	return err
 }
 
@@ -215,8 +229,8 @@ func (x *storm) occupy(all *sync.WaitGroup, p *party) {
 		all.Go(func() { x.readRanges(p) })
 	}
 	for k := range 2 {
-		all.Go(func() { x.number(p, fmt.Sprintf("%s/sent/%d", p.name, k), true) })
-		all.Go(func() { x.number(p, fmt.Sprintf("%s/called/%d", p.name, k), false) })
+		all.Go(func() { x.number(p, fmt.Sprintf("%s/%s/sent/%d", p.name, secretKey, k), true) })
+		all.Go(func() { x.number(p, fmt.Sprintf("%s/%s/called/%d", p.name, secretKey, k), false) })
 	}
 	for k := range 3 {
 		all.Go(func() { x.useRegisters(p, k) })
@@ -245,8 +259,8 @@ func (x *storm) comeAndGo(r *rand.Rand) {
 		work.Go(func() { x.readPoints(p) })
 		work.Go(func() { x.readOnePoint(p) })
 		work.Go(func() { x.readRanges(p) })
-		work.Go(func() { x.number(p, p.name+"/sent", true) })
-		work.Go(func() { x.number(p, p.name+"/called", false) })
+		work.Go(func() { x.number(p, p.name+"/"+secretKey+"/sent", true) })
+		work.Go(func() { x.number(p, p.name+"/"+secretKey+"/called", false) })
 		work.Go(func() { x.useRegisters(p, 3) })
 		work.Go(func() { x.transfer(p) })
 		x.await(upTo(r, 4*time.Second), x.calm)

@@ -75,6 +75,7 @@ func sortOf(err error) string {
 // read judges and counts a read's failure, and says whether it has failed.
 func (x *storm) failed(p *party, err error) bool {
 	x.reads.count(err)
+	x.keepsSecret(p, err)
 	if errors.Is(err, messages.ErrPanicked) || errors.Is(err, messages.ErrInvalid) {
 		x.violate("error", "%q got %v", p.name, err)
 	}
@@ -98,7 +99,7 @@ func (x *storm) mustBe(p *party, id int, doc bson.Raw) {
 		Owner string
 		Level int
 	}
-	if err := bson.Unmarshal(doc, &got); err != nil || got.ID != id || got.Owner != "us" || got.Level != id {
+	if err := bson.Unmarshal(doc, &got); err != nil || got.ID != id || got.Owner != secretOwner || got.Level != id {
 		x.violate("document", "%q asked for %d and got %v (%v)", p.name, id, doc, err)
 	}
 }
@@ -152,7 +153,7 @@ func (x *storm) readRanges(p *party) {
 	coll := p.Collection(x.c.db, "players")
 	x.paced(p, 25*time.Millisecond, func() {
 		from := rand.IntN(players)
-		filter := bson.D{{Key: "level", Value: bson.D{{Key: "$gte", Value: from}}}}
+		filter := bson.D{{Key: "level", Value: bson.D{{Key: "$gte", Value: from}}}, {Key: "owner", Value: secretOwner}}
 		switch rand.IntN(6) {
 		case 0:
 			n, err := coll.CountDocuments(context.Background(), filter)
@@ -287,7 +288,7 @@ func (x *storm) passTokens(p *party) {
 		}
 		rep := askFor[*messages.ReadReply](x, p, &messages.Read{
 			Database: x.c.db, Collection: "sessions", Operation: messages.FindOne{Filter: bson.D{{Key: "_id", Value: "tokens"}}},
-			After: written.Token, From: messages.FromAll, Deadline: time.Now().Add(2 * time.Second),
+			After: signed(written.Token), From: messages.FromAll, Deadline: time.Now().Add(2 * time.Second),
 		})
 		if x.failed(p, rep.Err) {
 			if errors.Is(rep.Err, mongo.ErrNoDocuments) {

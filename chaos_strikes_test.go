@@ -298,7 +298,8 @@ func failCommand(x *storm, s strike) (func() error, error) {
 func (x *storm) setFailPoint(m *replset.Member, mode any, data bson.D) error {
 	ctx, cancel := context.WithTimeout(context.Background(), time.Second)
 	defer cancel()
-	o := options.Client().ApplyURI("mongodb://" + m.Host() + "/?directConnection=true").SetServerSelectionTimeout(time.Second)
+	o := options.Client().ApplyURI(x.c.uri).SetHosts([]string{m.Host()}).SetDirect(true).SetServerSelectionTimeout(time.Second)
+	o.ReplicaSet = nil
 	briefly(o)
 	client, err := mongo.Connect(o)
 	if err != nil {

@@ -28,7 +28,8 @@ var (
 // then one of five, several at once, while apps come and go, read and write. In the end
 // everything is held against what the servers have: that each request was answered
 // once and in time, each outcome true, each order kept, the registers linearizable, no money
-// made or lost, no session taken back in time, no wrong host asked, and nothing left behind.
+// made or lost, no session taken back in time, no wrong host asked, nothing told of what is secret, and
+// nothing left behind.
 //
 // The schedule of faults is made from the seed alone, before anything runs. What the
 // machine makes of it differs from run to run.
@@ -58,6 +59,7 @@ type storm struct {
 	schedule []strike
 	c        *cluster
 	stranger *replset.Set // nobody of it may ever be asked
+	secrets  secrets      // that no app may tell
 
 	quiet sync.RWMutex // held by what must find the set whole, shared by what makes it not so
 
@@ -76,6 +78,8 @@ type storm struct {
 	reads      readTally
 	scribe     scribe
 	unanswered atomic.Int64
+	logged     atomic.Int64 // lines
+	heard      atomic.Int64 // events
 	stalled    atomic.Int64 // nanoseconds that the machine let the process wait
 }
 
@@ -94,7 +98,7 @@ func newStorm(t *testing.T, seed uint64, members int, lasts time.Duration) *stor
 	x := &storm{
 		t: t, seed: seed, lasts: lasts, version: versions[len(versions)-1],
 		over: make(chan struct{}), calm: make(chan struct{}), quit: make(chan struct{}),
-		scribe: scribe{entries: map[bson.Timestamp][]operation{}},
+		scribe: scribe{entries: map[bson.Timestamp][]operation{}}, secrets: ofChaos(),
 	}
 	if r.IntN(2) == 0 { // An older one, without bulkWrite.
 		x.version = versions[r.IntN(len(versions)-1)]
@@ -174,7 +178,7 @@ func (x *storm) end() { x.ending.Do(func() { close(x.calm) }) }
 func (x *storm) open() {
 	t := x.t
 	x.c = ownSet(t, "all of replset's faults", replset.Options{
-		Members: x.members(), ElectionTimeout: 400 * time.Millisecond, InitialSync: 200 * time.Millisecond, Version: x.version,
+		Members: x.members(), ElectionTimeout: 400 * time.Millisecond, InitialSync: 200 * time.Millisecond, Version: x.version, Users: logsIn(),
 	})
 	stranger, err := replset.Start(replset.Options{Members: 1, Version: x.version})
 	if err != nil {
@@ -182,7 +186,7 @@ func (x *storm) open() {
 	}
 	t.Cleanup(stranger.Stop)
 	x.stranger = stranger
-	x.c.seed(t, "us")
+	x.c.seed(t, secretOwner)
 	x.registers.open(x)
 	x.bank.open(x)
 }
@@ -312,6 +316,7 @@ func (x *storm) report() {
 		x.seed, x.members(), x.version, x.lasts, len(x.schedule), x.parties.count(), x.reads.total(), x.reads.failed(), writes,
 		outcomes[messages.Applied], outcomes[messages.NotApplied], outcomes[messages.Partial], outcomes[messages.Unknown], violations)
 	x.t.Logf("the machine let it wait for %v", time.Duration(x.stalled.Load()).Round(time.Millisecond))
+	x.t.Logf("%d lines of the logs and %d events were searched for secrets", x.logged.Load(), x.heard.Load())
 	x.t.Logf("faults: %v", x.strokes())
 	x.t.Logf("reads that failed: %v", x.reads.reasons())
 }

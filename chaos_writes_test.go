@@ -83,13 +83,13 @@ func (s *stream) write(db string, w *written) *messages.Write {
 		}
 		m.Verify = byID(s.list(w.n), bson.E{Key: "seq", Value: w.n})
 	case insertOwn:
-		m.Operation = messages.InsertOne{Document: byID(s.document(w.n), bson.E{Key: "n", Value: w.n})}
+		m.Operation = messages.InsertOne{Document: byID(s.document(w.n), bson.E{Key: "n", Value: w.n}, bson.E{Key: "note", Value: secretNote})}
 		m.Verify = byID(s.document(w.n))
 	case insert:
-		m.Operation = messages.InsertOne{Document: bson.D{{Key: "stream", Value: s.name}, {Key: "n", Value: w.n}}}
+		m.Operation = messages.InsertOne{Document: bson.D{{Key: "stream", Value: s.name}, {Key: "n", Value: w.n}, {Key: "note", Value: secretNote}}}
 	case count1:
 		m.Operation = messages.UpdateOne{
-			Filter: byID(s.document(w.n)), Update: update("$inc", "times", 1),
+			Filter: byID(s.document(w.n)), Update: append(update("$inc", "times", 1), update("$set", "note", secretNote)...),
 			Options: []options.Lister[options.UpdateOneOptions]{options.UpdateOne().SetUpsert(true)},
 		}
 		m.Verify = byID(s.document(w.n), bson.E{Key: "times", Value: bson.D{{Key: "$gte", Value: 1}}})
@@ -187,6 +187,7 @@ func (x *storm) call(p *party, m *messages.Write) *messages.WriteReply {
 		}
 	}
 	x.onTime(p, due)
+	x.keepsSecret(p, rep.Err)
 	rep.Outcome = app.OutcomeOf(rep.Err)
 	return rep
 }
