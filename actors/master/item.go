@@ -31,7 +31,8 @@ const (
 // marked otherwise.
 type item struct {
 	*request.Write
-	lane *lane
+	lane    *lane
+	untimed bool // whoever waits for it gives it up at its deadline
 
 	phase phase
 	elem  *list.Element // while queued

@@ -72,7 +72,9 @@ func (l *lane) attach(open func() wire) {
 // write with a fence goes so: its asker may call it off in the middle (callOff).
 func (l *lane) accept(it *item, inline bool) (run func(), ok bool) {
 	// The timer may fire before the item is queued: expire then finds it arriving.
-	it.OnDeadline(func() { l.giveUp(it, nil) })
+	if !it.untimed {
+		it.OnDeadline(func() { l.giveUp(it, nil) })
+	}
 	l.mu.Lock()
 	if it.phase == done {
 		l.mu.Unlock()

@@ -11,6 +11,7 @@ package master
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"hash/fnv"
 	"sync"
@@ -55,6 +56,7 @@ type Master struct {
 	closed   sync.Once
 	// quietened has a value whenever a lane may have become idle.
 	quietened chan struct{}
+	askers    request.Askers[*messages.WriteReply]
 }
 
 // New makes a master with its public PID. Writes are accepted at once, and held
@@ -171,7 +173,7 @@ func (m *Master) limits(w wire) limits {
 // the given error (context.Canceled for nil), one that was is Unknown. It does
 // nothing once there is a reply.
 func (m *Master) Submit(w *messages.Write, deliver func(*messages.WriteReply)) (cancel func(error)) {
-	it, _ := m.accept(w, false, deliver)
+	it, _ := m.accept(w, nil, deliver)
 	if it == nil {
 		return func(error) {}
 	}
@@ -186,15 +188,19 @@ func (m *Master) Submit(w *messages.Write, deliver func(*messages.WriteReply)) (
 // Ask accepts a write and waits for its reply. A ctx that ends gives the write up. Where
 // the write's lane is idle the caller's goroutine sends it.
 func (m *Master) Ask(ctx context.Context, w *messages.Write) *messages.WriteReply {
-	replies := make(chan *messages.WriteReply, 1)
-	it, run := m.accept(w, true, func(rep *messages.WriteReply) { replies <- rep })
+	asker := m.askers.Get()
+	it, run := m.accept(w, ctx, asker.Deliver)
 	if it == nil {
-		return <-replies
+		return asker.Wait()
 	}
 	giveUp := func() {
-		// At its deadline its lane gives the write up, and knows more of it.
-		if at, ok := ctx.Deadline(); !ok || time.Now().Before(at) {
+		at, timed := ctx.Deadline()
+		switch overdue := timed && !time.Now().Before(at) || errors.Is(ctx.Err(), context.DeadlineExceeded); {
+		case !overdue:
 			it.lane.giveUp(it, fmt.Errorf("evenkeel: the write was given up: %w", ctx.Err()))
+		case it.untimed:
+			it.lane.giveUp(it, nil)
+		default: // Its own timer is earlier.
 		}
 	}
 	if run != nil {
@@ -209,17 +215,18 @@ func (m *Master) Ask(ctx context.Context, w *messages.Write) *messages.WriteRepl
 		stop()
 	}
 	select {
-	case rep := <-replies:
+	case rep := <-asker.Replies:
+		asker.Free()
 		return rep
 	case <-ctx.Done():
 		giveUp()
-		return <-replies
+		return asker.Wait()
 	}
 }
 
 // receive accepts a write from an actor.
 func (m *Master) receive(w *messages.Write, sender *actor.PID) {
-	m.accept(w, false, func(rep *messages.WriteReply) {
+	m.accept(w, nil, func(rep *messages.WriteReply) {
 		if sender != nil {
 			m.system.Root.Send(sender, rep)
 			return
@@ -232,8 +239,9 @@ func (m *Master) receive(w *messages.Write, sender *actor.PID) {
 }
 
 // accept judges a write in the caller's goroutine. It returns nil when the write
-// was answered at once. With inline set it may return what the caller must run at once.
-func (m *Master) accept(w *messages.Write, inline bool, deliver func(*messages.WriteReply)) (accepted *item, run func()) {
+// was answered at once. An asker, who waits for ctx, nil for none, may be returned what it must run
+// at once.
+func (m *Master) accept(w *messages.Write, ctx context.Context, deliver func(*messages.WriteReply)) (accepted *item, run func()) {
 	refuse := func(err error) (*item, func()) {
 		messages.SetRecent(err, m.cfg.Recent)
 		rep := &messages.WriteReply{Outcome: messages.NotApplied, Err: err}
@@ -275,7 +283,7 @@ func (m *Master) accept(w *messages.Write, inline bool, deliver func(*messages.W
 		return refuse(err)
 	}
 
-	it := &item{lane: l}
+	it := &item{lane: l, untimed: ctx != nil && request.EndsBy(ctx, deadline)}
 	turnedAway := false
 	it.Write = request.NewWrite(w, cmd, now, deadline, func() { m.admission.release(l.index, size) }, func(rep *messages.WriteReply) {
 		messages.SetRecent(rep.Err, m.cfg.Recent)
@@ -287,7 +295,7 @@ func (m *Master) accept(w *messages.Write, inline bool, deliver func(*messages.W
 		}
 		m.safely("delivering a reply", func() { deliver(rep) })
 	})
-	run, ok := it.lane.accept(it, inline)
+	run, ok := it.lane.accept(it, ctx != nil)
 	if !ok {
 		// A drain began after the look at stopping above. This write was never accepted,
 		// and is none of those that the drain must answer for. Nobody else delivers it

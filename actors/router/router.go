@@ -47,7 +47,7 @@ type Router struct {
 	stopping atomic.Bool   // new reads are refused, and none is parked
 	over     atomic.Bool   // no read is sent any more
 	idle     chan struct{} // has a value after the last read was answered
-	askers   sync.Pool     // of *asker; of this router's, whose time may be a test's own
+	askers   request.Askers[*messages.ReadReply]
 
 	mu     sync.Mutex
 	parked map[*request.Read]bool // mu; reads that wait for a host
@@ -155,14 +155,14 @@ func (r *Router) Submit(m *messages.Read, deliver func(*messages.ReadReply)) (ca
 // host has a free worker the caller's goroutine does its work: nothing is handed
 // over, which would take longer than all the rest that is not the server's.
 func (r *Router) Ask(ctx context.Context, m *messages.Read) *messages.ReadReply {
-	asker := r.asker()
-	read, err := r.accept(m, asker.deliver)
+	asker := r.askers.Get()
+	read, err := r.accept(m, asker.Deliver)
 	if err != nil {
-		r.refuse(m, err, asker.deliver)
-		return asker.wait()
+		r.refuse(m, err, asker.Deliver)
+		return asker.Wait()
 	}
 	// A ctx that ends by the read's deadline is its timer as well.
-	if d, ok := ctx.Deadline(); !ok || ctx.Done() == nil || d.After(read.Deadline) {
+	if !request.EndsBy(ctx, read.Deadline) {
 		r.watch(read)
 	}
 	if run := r.route(read, true); run != nil {
@@ -175,12 +175,12 @@ func (r *Router) Ask(ctx context.Context, m *messages.Read) *messages.ReadReply 
 		}
 	}
 	select {
-	case rep := <-asker.replies:
-		asker.end()
+	case rep := <-asker.Replies:
+		asker.Free()
 		return rep
 	case <-ctx.Done():
 		r.giveUp(ctx, read)
-		return asker.wait() // That of giving up, unless another was faster.
+		return asker.Wait() // That of giving up, unless another was faster.
 	}
 }
 
@@ -193,31 +193,6 @@ func (r *Router) giveUp(ctx context.Context, read *request.Read) {
 	}
 	read.Fail(fmt.Errorf("evenkeel: the read was given up: %w", err))
 }
-
-// asker is where a reply is waited for. Since a read is answered exactly once, it serves
-// another one after that.
-type asker struct {
-	router  *Router
-	replies chan *messages.ReadReply
-	deliver func(*messages.ReadReply)
-}
-
-func (r *Router) asker() *asker {
-	if a, ok := r.askers.Get().(*asker); ok {
-		return a
-	}
-	a := &asker{router: r, replies: make(chan *messages.ReadReply, 1)}
-	a.deliver = func(rep *messages.ReadReply) { a.replies <- rep }
-	return a
-}
-
-func (a *asker) wait() *messages.ReadReply {
-	rep := <-a.replies
-	a.end()
-	return rep
-}
-
-func (a *asker) end() { a.router.askers.Put(a) }
 
 // refuse answers a read that was not accepted.
 func (r *Router) refuse(m *messages.Read, err error, deliver func(*messages.ReadReply)) {
