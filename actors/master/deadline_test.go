@@ -40,6 +40,56 @@ func TestADeadlineInTheQueueKeepsTheWriteFromBeingSent(t *testing.T) {
 	})
 }
 
+// Whoever asks with a context that ends by the deadline is the write's timer: a cancelled
+// one is told apart, and one that ends later, or has no end, leaves the write to a timer.
+func TestAnAskedWriteIsAnsweredAtItsDeadlineWhateverEndsItsContext(t *testing.T) {
+	for _, test := range []struct {
+		name              string
+		context, deadline time.Duration // 0 for none
+		cancel            time.Duration
+		after             time.Duration
+		overdue           bool
+	}{
+		{"by its context", time.Second, time.Second, 0, time.Second, true},
+		{"by its context, which is earlier", time.Second, time.Minute, 0, time.Second, true},
+		{"by its own deadline, which is earlier", time.Minute, time.Second, 0, time.Second, true},
+		{"by the default deadline", time.Hour, 0, 0, DefaultWriteTimeout, true},
+		{"without an end to its context", 0, time.Second, 0, time.Second, true},
+		{"cancelled", time.Minute, time.Minute, time.Second, time.Second, false},
+		{"cancelled at the deadline", time.Second, time.Second, time.Second, time.Second, true},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				r := rigWithoutPrimary(t, Config{}, &fakeWire{serve: succeed})
+				ctx := t.Context()
+				if test.context > 0 {
+					var stop context.CancelFunc
+					ctx, stop = context.WithTimeout(ctx, test.context)
+					defer stop()
+				}
+				if test.cancel > 0 {
+					var stop context.CancelFunc
+					ctx, stop = context.WithCancel(ctx)
+					defer time.AfterFunc(test.cancel, stop).Stop()
+				}
+				w := insert(0)
+				if test.deadline > 0 {
+					w = until(w, test.deadline)
+				}
+				start := time.Now()
+				rep := r.Ask(ctx, w)
+				if took := time.Since(start); took != test.after || rep.Outcome != messages.NotApplied {
+					t.Errorf("%v after %v, want %v after %v", rep.Outcome, took, messages.NotApplied, test.after)
+				}
+				var late *messages.DeadlineError
+				if errors.As(rep.Err, &late) != test.overdue && test.cancel != test.context || !test.overdue && !errors.Is(rep.Err, context.Canceled) {
+					t.Errorf("the error is %v", rep.Err)
+				}
+			})
+		})
+	}
+}
+
 func TestADeadlineOnTheWireIsUnknownAtOnceAndTheBatchGoesOn(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		gate := make(chan struct{})
