@@ -2,11 +2,9 @@ package app
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"log/slog"
 	"slices"
-	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -62,36 +60,10 @@ type App struct {
 // *ConfigError that says what can never work. The app runs until Stop or
 // StopAndCancel, or until ctx ends, which is the same as StopAndCancel.
 func Start(ctx context.Context, cfg Config) (*App, error) {
-	if err := cfg.validate(); err != nil {
-		return nil, err
-	}
-	uri, err := mongoconn.ParseURI(cfg.URI)
+	uri, probe, err := cfg.prepare()
 	if err != nil {
-		var ue *mongoconn.URIError
-		if errors.As(err, &ue) {
-			return nil, &ConfigError{"URI", ue.Reason}
-		}
-		return nil, &ConfigError{"URI", err.Error()}
-	}
-	if err := checkHosts(uri, cfg.Aliases); err != nil {
 		return nil, err
 	}
-	if cfg.Discover && uri.Direct {
-		return nil, &ConfigError{"Discover", "the URI says directConnection=true, which is for one host whatever its set; leave one of the two out"}
-	}
-	if uri.HasReadPreference {
-		if err := cfg.adopt(uri.Options.ReadPreference); err != nil {
-			return nil, err
-		}
-	}
-	probe := *uri.Options
-	if err := cfg.apply(&probe); err != nil {
-		return nil, err
-	}
-	if wc := probe.WriteConcern; wc != nil && !wc.Acknowledged() {
-		return nil, &ConfigError{"URI", "w=0 would leave no outcome to tell; use w=1 or more, or w=majority"}
-	}
-
 	a := &App{
 		cfg: cfg, system: cfg.System, hub: supervisor.NewHub(cfg.EventBuffer), bson: probe.BSONOptions, reg: probe.Registry,
 		codec:  &codec{probe.Registry, probe.BSONOptions},
@@ -158,25 +130,6 @@ func Start(ctx context.Context, cfg Config) (*App, error) {
 		})
 	}
 	return a, nil
-}
-
-// checkHosts refuses a list of hosts, or of aliases, that can never work.
-func checkHosts(uri *mongoconn.URI, aliases map[string]string) error {
-	if n := len(uri.Hosts); n > maxHosts {
-		return &ConfigError{"URI", fmt.Sprintf("it names %d hosts; a replica set has %d members at most", n, maxHosts)}
-	}
-	members := map[string]string{}
-	for at, member := range aliases {
-		if at == "" || member == "" {
-			return &ConfigError{"Aliases", fmt.Sprintf("%q: %q: write the host as the URI names it, and the member's name", at, member)}
-		}
-		m := strings.ToLower(member)
-		if other, twice := members[m]; twice {
-			return &ConfigError{"Aliases", fmt.Sprintf("%q and %q are both said to be the member %q; a member has one address here", other, at, member)}
-		}
-		members[m] = at
-	}
-	return nil
 }
 
 // resolve asks the name server until it answers, and connects then.

@@ -1,6 +1,7 @@
 package app
 
 import (
+	"errors"
 	"fmt"
 	"strings"
 	"time"
@@ -54,15 +55,21 @@ const (
 // MinMaxLag is the least Config.MaxLag.
 const MinMaxLag = slave.MinMaxLag
 
-// The greatest values of Config's numbers: of lanes, and of workers of a sort. What is above
-// is a mistake, and would take the game server's memory at once.
+// The greatest values of Config's numbers: of lanes, of workers of a sort, and of events that a subscription
+// holds. What is above is a mistake, and would take the game server's memory at once.
 const (
-	MaxWriteLanes = 1024
-	MaxWorkers    = 1024
+	MaxWriteLanes  = 1024
+	MaxWorkers     = 1024
+	MaxEventBuffer = 1 << 20
 )
 
-// minTimeout is the least of Config's time-outs: what is below has forgotten its unit.
-const minTimeout = time.Millisecond
+// minTimeout is the least of Config's time-outs: what is below has forgotten its unit. maxInterval is
+// the greatest of those that the driver adds to others: what is above is no time-out, and the sum of two
+// may be negative.
+const (
+	minTimeout  = time.Millisecond
+	maxInterval = time.Hour
+)
 
 // maxHosts is the protocol's limit of members in a set.
 const maxHosts = 50
@@ -163,7 +170,7 @@ type Config struct {
 	// does. Defaults to DefaultResolveEvery; negative for never.
 	ResolveEvery time.Duration
 	// EventBuffer is how many events a subscription holds for a subscriber that does
-	// not read. Defaults to DefaultEventBuffer.
+	// not read. Defaults to DefaultEventBuffer; at most MaxEventBuffer.
 	EventBuffer int
 
 	// ClientOptions may change the driver's options, after the URI was applied:
@@ -212,6 +219,7 @@ func (c *Config) validate() error {
 		value, max int
 	}{
 		{"WriteLanes", c.WriteLanes, MaxWriteLanes}, {"PointWorkers", c.PointWorkers, MaxWorkers}, {"OtherWorkers", c.OtherWorkers, MaxWorkers},
+		{"EventBuffer", c.EventBuffer, MaxEventBuffer},
 	} {
 		if f.value > f.max {
 			return &ConfigError{f.name, fmt.Sprintf("%d is more than %d, the most there may be", f.value, f.max)}
@@ -222,9 +230,18 @@ func (c *Config) validate() error {
 		value time.Duration
 	}{
 		{"ReadTimeout", c.ReadTimeout}, {"WriteTimeout", c.WriteTimeout}, {"HungAfter", c.HungAfter}, {"ConnectTimeout", c.ConnectTimeout},
+		{"ResolveEvery", max(c.ResolveEvery, 0)},
 	} {
 		if f.value != 0 && f.value < minTimeout {
 			return &ConfigError{f.name, fmt.Sprintf("%v is less than %v; write it with its unit, such as 5*time.Second", f.value, minTimeout)}
+		}
+	}
+	for _, f := range []struct {
+		name  string
+		value time.Duration
+	}{{"ConnectTimeout", c.ConnectTimeout}, {"Heartbeat", c.Heartbeat}} {
+		if f.value > maxInterval {
+			return &ConfigError{f.name, fmt.Sprintf("%v is more than the most there may be, %v: a host that is lost would not be missed before", f.value, maxInterval)}
 		}
 	}
 	if !(c.HedgeShare >= 0 && c.HedgeShare <= 1) {
@@ -281,4 +298,58 @@ func equalHosts(a, b []string) bool { return strings.Join(a, ",") == strings.Joi
 
 func changed[T comparable](a, b *T) bool {
 	return (a == nil) != (b == nil) || a != nil && *a != *b
+}
+
+// prepare reads the URI, lets it fill what c leaves open, and refuses what can never work. The options
+// are those that ClientOptions leaves.
+func (c *Config) prepare() (*mongoconn.URI, *options.ClientOptions, error) {
+	if err := c.validate(); err != nil {
+		return nil, nil, err
+	}
+	uri, err := mongoconn.ParseURI(c.URI)
+	if err != nil {
+		var ue *mongoconn.URIError
+		if errors.As(err, &ue) {
+			return nil, nil, &ConfigError{"URI", ue.Reason}
+		}
+		return nil, nil, &ConfigError{"URI", err.Error()}
+	}
+	if err := checkHosts(uri, c.Aliases); err != nil {
+		return nil, nil, err
+	}
+	if c.Discover && uri.Direct {
+		return nil, nil, &ConfigError{"Discover", "the URI says directConnection=true, which is for one host whatever its set; leave one of the two out"}
+	}
+	if uri.HasReadPreference {
+		if err := c.adopt(uri.Options.ReadPreference); err != nil {
+			return nil, nil, err
+		}
+	}
+	o := *uri.Options
+	if err := c.apply(&o); err != nil {
+		return nil, nil, err
+	}
+	if wc := o.WriteConcern; wc != nil && !wc.Acknowledged() {
+		return nil, nil, &ConfigError{"URI", "w=0 would leave no outcome to tell; use w=1 or more, or w=majority"}
+	}
+	return uri, &o, nil
+}
+
+// checkHosts refuses a list of hosts, or of aliases, that can never work.
+func checkHosts(uri *mongoconn.URI, aliases map[string]string) error {
+	if n := len(uri.Hosts); n > maxHosts {
+		return &ConfigError{"URI", fmt.Sprintf("it names %d hosts; a replica set has %d members at most", n, maxHosts)}
+	}
+	members := map[string]string{}
+	for at, member := range aliases {
+		if at == "" || member == "" {
+			return &ConfigError{"Aliases", fmt.Sprintf("%q: %q: write the host as the URI names it, and the member's name", at, member)}
+		}
+		m := strings.ToLower(member)
+		if other, twice := members[m]; twice {
+			return &ConfigError{"Aliases", fmt.Sprintf("%q and %q are both said to be the member %q; a member has one address here", other, at, member)}
+		}
+		members[m] = at
+	}
+	return nil
 }

@@ -2,6 +2,7 @@ package app
 
 import (
 	"errors"
+	"math"
 	"testing"
 	"time"
 )
@@ -11,6 +12,8 @@ func TestAConfigThatCanNeverWorkIsRefusedByTheNameOfItsField(t *testing.T) {
 		"WriteLanes":     {WriteLanes: 1e9},
 		"PointWorkers":   {PointWorkers: MaxWorkers + 1},
 		"OtherWorkers":   {OtherWorkers: 1e9},
+		"EventBuffer":    {EventBuffer: 1e12},
+		"ResolveEvery":   {ResolveEvery: 30},
 		"ReadTimeout":    {ReadTimeout: 5},
 		"WriteTimeout":   {WriteTimeout: 10},
 		"HungAfter":      {HungAfter: 250},
@@ -23,14 +26,26 @@ func TestAConfigThatCanNeverWorkIsRefusedByTheNameOfItsField(t *testing.T) {
 		if want != "URI" {
 			c.URI = "mongodb://127.0.0.1:1/?replicaSet=rs0"
 		}
-		a, err := Start(t.Context(), c)
-		var bad *ConfigError
-		if !errors.As(err, &bad) || bad.Field != want {
-			t.Errorf("%s: %v", want, err)
-		}
-		if a != nil {
-			_ = a.StopAndCancel()
-			t.Errorf("%s: it was started", want)
-		}
+		mustRefuse(t, want, c)
 	}
+}
+
+func mustRefuse(t *testing.T, want string, c Config) {
+	t.Helper()
+	a, err := Start(t.Context(), c)
+	var bad *ConfigError
+	if !errors.As(err, &bad) || bad.Field != want {
+		t.Errorf("%s: %v", want, err)
+	}
+	if a != nil {
+		_ = a.StopAndCancel()
+		t.Errorf("%s: it was started", want)
+	}
+}
+
+// The driver adds the two, and a sum below zero has passed before a host can answer: none was ever live.
+func TestAHeartbeatThatIsMeantNeverToEndIsRefused(t *testing.T) {
+	const uri = "mongodb://127.0.0.1:1/?replicaSet=rs0"
+	mustRefuse(t, "Heartbeat", Config{URI: uri, Heartbeat: math.MaxInt64})
+	mustRefuse(t, "ConnectTimeout", Config{URI: uri, ConnectTimeout: math.MaxInt64})
 }

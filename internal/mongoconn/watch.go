@@ -3,6 +3,7 @@ package mongoconn
 import (
 	"context"
 	"fmt"
+	"math"
 	"math/rand/v2"
 	"net/netip"
 	"slices"
@@ -70,12 +71,18 @@ func (d *Dialer) startWatch() {
 	d.watch.over.Go(d.watchName)
 }
 
+// about is d, more or less by a quarter of it.
+func about(d time.Duration) time.Duration {
+	d = min(d, math.MaxInt64/2) // The sum must not overflow.
+	return d - d/4 + rand.N(d/2+1)
+}
+
 func (d *Dialer) watchName() {
 	every := d.cfg.ResolveEvery
 	if every == 0 {
 		every = DefaultResolveEvery
 	}
-	next := func() time.Duration { return every*3/4 + rand.N(every/2+1) }
+	next := func() time.Duration { return about(every) }
 	soonest := min(resolveSoonest, every)
 	timer := time.NewTimer(next())
 	defer timer.Stop()

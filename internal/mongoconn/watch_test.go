@@ -3,6 +3,7 @@ package mongoconn
 import (
 	"context"
 	"errors"
+	"math"
 	"net"
 	"net/netip"
 	"sync"
@@ -248,5 +249,15 @@ func TestASocketOpenedByTheEmbeddersDialerIsNotWatched(t *testing.T) {
 	}
 	if n, _, _ := table.times(); n > 0 || len(h.moved) > 0 {
 		t.Errorf("the name server was asked %d times", n)
+	}
+}
+
+func TestANameThatIsNeverToBeResolvedAgainIsNot(t *testing.T) {
+	for _, d := range []time.Duration{time.Second, 24 * time.Hour, math.MaxInt64 / 2, math.MaxInt64} {
+		for range 100 {
+			if got := about(d); got < min(d, math.MaxInt64/2)/4*3-3 || got < 0 {
+				t.Fatalf("about %v is %v", d, got)
+			}
+		}
 	}
 }
