@@ -27,7 +27,7 @@ type hashNode[V any] struct {
 	edit     *edit
 	leafBits uint32
 	nodeBits uint32
-	leaves   []hashLeaf[V]
+	leaves   []*hashLeaf[V] // never changed: a copy of a node shares them
 	nodes    []*hashNode[V]
 }
 
@@ -69,7 +69,7 @@ func (m hashMap[V]) get(key string) (v V, ok bool) {
 		}
 		bit := uint32(1) << (h >> shift & slotMask)
 		if n.leafBits&bit != 0 {
-			leaf := &n.leaves[below(n.leafBits, bit)]
+			leaf := n.leaves[below(n.leafBits, bit)]
 			if leaf.hash == h && leaf.key == key {
 				return leaf.val, true
 			}
@@ -86,7 +86,7 @@ func (m hashMap[V]) get(key string) (v V, ok bool) {
 // set gives key a value, in the caller's copy of the map.
 func (m *hashMap[V]) set(e *edit, key string, v V) {
 	var added bool
-	m.root, added = m.root.set(e, hashLeaf[V]{hashOf(key), key, v}, 0)
+	m.root, added = m.root.set(e, &hashLeaf[V]{hashOf(key), key, v}, 0)
 	if added {
 		m.n++
 	}
@@ -138,16 +138,24 @@ func (n *hashNode[V]) own(e *edit) *hashNode[V] {
 	}
 	return &hashNode[V]{
 		edit: e, leafBits: n.leafBits, nodeBits: n.nodeBits,
-		leaves: slices.Clone(n.leaves), nodes: slices.Clone(n.nodes),
+		leaves: roomy(n.leaves), nodes: roomy(n.nodes),
 	}
 }
 
-func (n *hashNode[V]) set(e *edit, leaf hashLeaf[V], shift int) (_ *hashNode[V], added bool) {
+// roomy is a copy with room for one more.
+func roomy[E any](s []E) []E {
+	if len(s) == 0 {
+		return nil
+	}
+	return append(make([]E, 0, len(s)+1), s...)
+}
+
+func (n *hashNode[V]) set(e *edit, leaf *hashLeaf[V], shift int) (_ *hashNode[V], added bool) {
 	n = n.own(e)
 	if shift >= hashBits {
 		for i := range n.leaves {
 			if n.leaves[i].key == leaf.key {
-				n.leaves[i].val = leaf.val
+				n.leaves[i] = leaf
 				return n, false
 			}
 		}
@@ -164,7 +172,7 @@ func (n *hashNode[V]) set(e *edit, leaf hashLeaf[V], shift int) (_ *hashNode[V],
 		i := below(n.leafBits, bit)
 		there := n.leaves[i]
 		if there.hash == leaf.hash && there.key == leaf.key {
-			n.leaves[i].val = leaf.val
+			n.leaves[i] = leaf
 			return n, false
 		}
 		// Two keys want the slot: both move one level down.
@@ -187,7 +195,7 @@ func (n *hashNode[V]) set(e *edit, leaf hashLeaf[V], shift int) (_ *hashNode[V],
 func (n *hashNode[V]) delete(e *edit, hash uint64, key string, shift int) *hashNode[V] {
 	n = n.own(e)
 	if shift >= hashBits {
-		n.leaves = slices.DeleteFunc(n.leaves, func(l hashLeaf[V]) bool { return l.key == key })
+		n.leaves = slices.DeleteFunc(n.leaves, func(l *hashLeaf[V]) bool { return l.key == key })
 		if len(n.leaves) == 0 {
 			return nil
 		}

@@ -67,9 +67,9 @@ func TestKeysWhoseHashesCollideAreToldApart(t *testing.T) {
 	e := new(edit)
 	var root *hashNode[int]
 	for i := range 5 {
-		root, _ = root.set(e, hashLeaf[int]{hash: 7, key: fmt.Sprint(i), val: i}, 0)
+		root, _ = root.set(e, &hashLeaf[int]{hash: 7, key: fmt.Sprint(i), val: i}, 0)
 	}
-	root, added := root.set(e, hashLeaf[int]{hash: 7, key: "3", val: 33}, 0)
+	root, added := root.set(e, &hashLeaf[int]{hash: 7, key: "3", val: 33}, 0)
 	if added {
 		t.Error("a key that was there counts as new")
 	}
@@ -83,5 +83,29 @@ func TestKeysWhoseHashesCollideAreToldApart(t *testing.T) {
 	}
 	if got := maps.Collect(before.all()); len(got) != 5 || got["3"] != 33 {
 		t.Errorf("the copy has become %v", got)
+	}
+}
+
+// BenchmarkSetInBatches adds keys to a map of 100,000, in writes of 64.
+func BenchmarkSetInBatches(b *testing.B) {
+	var large hashMap[uint64]
+	e := new(edit)
+	for i := range 100_000 {
+		large.set(e, fmt.Sprint(i), 0)
+	}
+	keys := make([]string, 1<<14)
+	for i := range keys {
+		keys[i] = fmt.Sprint("new", i)
+	}
+	b.ReportAllocs()
+	var m hashMap[uint64]
+	for i := 0; b.Loop(); i++ {
+		if i%len(keys) == 0 {
+			m = large
+		}
+		if i%64 == 0 {
+			e = new(edit)
+		}
+		m.set(e, keys[i%len(keys)], 0)
 	}
 }
