@@ -158,13 +158,17 @@ type PrimaryChanged struct {
 	To   string `json:"to"`
 }
 
-// ReadsDegraded: reads go where they should not have to.
+// ReadsDegraded: reads go where they should not have to, or wait. That is said of those that
+// follow the app's settings (Config.From, Config.Tags). A read with a From or Tags of its own that
+// finds no such member waits, or falls back, without an event: App.Stat().Reads counts it as
+// Parked or among the Fallbacks, and the error of one that has waited in vain names what it
+// wanted and how the hosts are. Of several tag sets any will do.
 type ReadsDegraded struct {
 	Header
 	Reason string `json:"reason"`
 }
 
-// ReadsRestored: reads go where they should again.
+// ReadsRestored: those of which ReadsDegraded was told go where they should again.
 type ReadsRestored struct {
 	Header
 	After time.Duration `json:"after"`

@@ -104,6 +104,9 @@ func (r *Router) place(read *request.Read, inline bool) (run func(), placed bool
 		host.Load().Begin()
 		run, err := host.Offer(read, inline) // From here on its fields are the host's.
 		if err == nil {
+			if fallback {
+				r.counts.fallbacks.Add(1)
+			}
 			if hedged {
 				r.hedger.watch(read, host)
 			}

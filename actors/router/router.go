@@ -56,7 +56,7 @@ type Router struct {
 }
 
 type counts struct {
-	reads, retries, evacuated, refused, failed atomic.Int64
+	reads, retries, evacuated, refused, failed, fallbacks atomic.Int64
 }
 
 // Stat is an immutable snapshot of a Router.
@@ -67,6 +67,10 @@ type Stat struct {
 	// ejected host, Refused for overload, and Failed answered with an error of evenkeel's
 	// or of the network's.
 	Reads, Retries, Evacuated, Refused, Failed int64
+	// Fallbacks were given to the primary for want of a secondary, or to a secondary for
+	// want of the primary: by the app's settings, or by their own, of which ReadsDegraded
+	// does not tell.
+	Fallbacks int64
 	// Hedges are second copies that were sent, HedgesWon those that were answered first.
 	Hedges, HedgesWon int64
 }
@@ -118,6 +122,7 @@ func (r *Router) Stat() Stat {
 		Pending: r.pending.Load(), Parked: int64(parked),
 		Reads: r.counts.reads.Load(), Retries: r.counts.retries.Load(), Evacuated: r.counts.evacuated.Load(),
 		Refused: r.counts.refused.Load(), Failed: r.counts.failed.Load(),
+		Fallbacks: r.counts.fallbacks.Load(),
 	}
 }
 
