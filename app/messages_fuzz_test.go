@@ -249,6 +249,7 @@ func FuzzMessages(f *testing.F) {
 	for kind := range 14 {
 		for v := range 20 {
 			f.Add(byte(kind), byte(v), byte(v+3), "game", "c", []byte("\x10a\x00\x01\x00\x00\x00"))
+			f.Add(byte(kind), byte(v), byte(8+12*(v%4)), "game", "c", []byte("\x10a\x00\x01\x00\x00\x00"))
 		}
 	}
 	f.Add(byte(0), byte(1), byte(255), "", "a$b", []byte("\x02$where\x00\x02\x00\x00\x00x\x00"))

@@ -52,8 +52,12 @@ func TestWhatQueuesBehindSuchAWriteIsTheLanesToSend(t *testing.T) {
 		synctest.Wait()
 		second := make(chan *messages.WriteReply, 1)
 		go func() { second <- r.Ask(t.Context(), insert(1)) }()
+		synctest.Wait()
 		third, _ := r.ask(insert(2))
 		synctest.Wait()
+		if n := len(wire.sent()); n != 1 {
+			t.Errorf("%d batches are on the wire at once", n)
+		}
 		close(gate)
 		for i, c := range []chan *messages.WriteReply{first, second, third} {
 			if rep := <-c; rep.Outcome != messages.Applied {

@@ -4,14 +4,18 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
 	"go.mongodb.org/mongo-driver/v2/bson"
+	"go.mongodb.org/mongo-driver/v2/event"
 	"go.mongodb.org/mongo-driver/v2/mongo"
 	"go.mongodb.org/mongo-driver/v2/mongo/options"
 	"go.mongodb.org/mongo-driver/v2/mongo/readconcern"
+	"go.mongodb.org/mongo-driver/v2/mongo/writeconcern"
 
 	"github.com/evenkeel/evenkeel/internal/command"
 	"github.com/evenkeel/evenkeel/internal/mongoconn"
@@ -26,7 +30,7 @@ type onSet struct {
 	client *mongo.Client // not the master's
 }
 
-func startSet(t *testing.T, opts replset.Options, cfg Config) *onSet {
+func startSet(t *testing.T, opts replset.Options, cfg Config, changes ...func(*options.ClientOptions)) *onSet {
 	t.Helper()
 	set, err := replset.Start(opts)
 	if err != nil {
@@ -44,6 +48,9 @@ func startSet(t *testing.T, opts replset.Options, cfg Config) *onSet {
 		t.Fatal(err)
 	}
 	base := options.Client().ApplyURI(set.URI())
+	for _, change := range changes {
+		change(base)
+	}
 	conn, err := mongoconn.OpenSet(mongoconn.SetConfig{
 		Base: base, Expect: mongoconn.Expect{SetName: set.Name(), AllowStandalone: opts.Standalone},
 		OnPrimary: func(host string, _ bson.ObjectID, _ uint32) { o.PrimaryChanged(host) },
@@ -297,6 +304,72 @@ func TestTheLanesSessionFencesWhatIsStillOnItsWay(t *testing.T) {
 	}
 	if n := o.majority("fenced", bson.D{{Key: "_id", Value: bson.D{{Key: "$in", Value: bson.A{1, 2}}}}}); n != 1 {
 		t.Errorf("%d of the two are there, want the later one only", n)
+	}
+}
+
+// A session that is made anew, or lent to another lane in between, fences nothing: the driver also forgets one
+// whose connection broke as soon as it is given back.
+func TestALaneKeepsItsSessionWhateverBecomesOfItsWrites(t *testing.T) {
+	var mu sync.Mutex
+	sessions, numbers := map[string][]string{}, map[string][]int64{}
+	o := startSet(t, replset.Options{Members: 1}, Config{WriteLanes: 2}, func(c *options.ClientOptions) {
+		c.SetMonitor(&event.CommandMonitor{Started: func(_ context.Context, e *event.CommandStartedEvent) {
+			if e.CommandName != "insert" {
+				return
+			}
+			mu.Lock()
+			defer mu.Unlock()
+			coll := e.Command.Lookup("insert").StringValue()
+			sessions[coll] = append(sessions[coll], e.Command.Lookup("lsid").String())
+			numbers[coll] = append(numbers[coll], e.Command.Lookup("txnNumber").AsInt64())
+		}})
+	})
+	key := map[string]string{"left": "a", "right": "b"}
+	for n := 0; o.lane(key["left"]) == o.lane(key["right"]); n++ {
+		key["right"] = fmt.Sprint("b", n)
+	}
+	for n := range 6 {
+		for coll, key := range key {
+			if n%2 == 1 {
+				o.failCommand(1, bson.D{{Key: "failCommands", Value: bson.A{"insert"}}, {Key: "closeConnection", Value: true}})
+			}
+			reply, _ := o.ask(&messages.Write{Database: "game", Collection: coll, Key: key, Operation: insertOf(n)})
+			if rep := o.get(reply); rep.Outcome != messages.Applied {
+				t.Fatalf("%+v", rep)
+			}
+		}
+	}
+	mu.Lock()
+	defer mu.Unlock()
+	for coll := range key {
+		if all := slices.Compact(slices.Clone(sessions[coll])); len(all) != 1 || len(sessions[coll]) != 9 {
+			t.Errorf("%s: %d inserts over the sessions %v", coll, len(sessions[coll]), all)
+		}
+		if !slices.IsSorted(numbers[coll]) {
+			t.Errorf("%s: the transaction numbers are %v", coll, numbers[coll])
+		}
+	}
+	if sessions["left"][0] == sessions["right"][0] {
+		t.Error("two lanes have one session")
+	}
+}
+
+// What only the old primary has executed fences nothing on the next one.
+func TestAFenceWaitsForAMajority(t *testing.T) {
+	o := startSet(t, replset.Options{Members: 3, Priority: map[int]float64{1: 0, 2: 0}}, Config{})
+	o.write("fenced", insertOf(0))
+	for _, m := range o.set.Members()[1:] {
+		m.Lag(time.Hour)
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), 300*time.Millisecond)
+	defer cancel()
+	// So that there is something that a majority has not got.
+	c := o.client.Database("game").Collection("fenced", options.Collection().SetWriteConcern(writeconcern.W1()))
+	if _, err := c.InsertOne(t.Context(), bson.D{{Key: "_id", Value: 1}}); err != nil {
+		t.Fatal(err)
+	}
+	if err := o.lanes[0].wire.fence(ctx, namespace{"game", "fenced"}); err == nil {
+		t.Error("it returned before any other member had what was before it")
 	}
 }
 

@@ -186,6 +186,64 @@ func TestAnOperationWithoutANumberWaitsForTheFenceBehindAStraggler(t *testing.T)
 	})
 }
 
+// What the server refuses it does not count: the straggler before it is as free as it was.
+func TestARefusedWriteIsNoFence(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		wire := &fakeWire{}
+		wire.serve = func(ctx context.Context, b *batch, a *attempts) result {
+			switch len(wire.sent()) {
+			case 1:
+				return losing(context.DeadlineExceeded)(ctx, b, a)
+			case 2:
+				try(a, refused, serverError(13))
+				return result{err: mongo.CommandError{Code: 13}}
+			}
+			if len(wire.fences) != 1 {
+				t.Error("an update of many went out while an update before it might still be under way")
+			}
+			tryNumbered(a, false, replied, nil)
+			return result{value: &mongo.UpdateResult{}}
+		}
+		r := newRig(t, Config{}, wire)
+		for i, want := range []messages.Outcome{messages.Unknown, messages.NotApplied, messages.Applied} {
+			w := update(nil)
+			if i == 2 {
+				w = updateMany()
+			}
+			reply, _ := r.ask(w)
+			if rep := r.get(reply); rep.Outcome != want {
+				t.Errorf("write %d: %+v, want %v", i, rep, want)
+			}
+		}
+	})
+}
+
+func TestAWriteOfManyWhoseWriteConcernFailedIsNotAcknowledged(t *testing.T) {
+	concern := &mongo.WriteConcernError{Code: 64, Name: "WriteConcernFailed", Message: "waiting for replication timed out"}
+	many := &messages.Write{Database: "game", Collection: "log", Operation: messages.InsertMany{Documents: []bson.D{{{Key: "_id", Value: 1}}, {{Key: "_id", Value: 2}}}}}
+	for _, tt := range []struct {
+		name  string
+		write *messages.Write
+		res   result
+		want  messages.Outcome
+	}{
+		{"an update", updateMany(), result{value: &mongo.UpdateResult{ModifiedCount: 3}, err: mongo.WriteException{WriteConcernError: concern}}, messages.Unknown},
+		{"an insert that no majority has", many, result{value: &mongo.InsertManyResult{InsertedIDs: []any{1, 2}}, err: mongo.BulkWriteException{WriteConcernError: concern}}, messages.NotApplied},
+	} {
+		synctest.Test(t, func(t *testing.T) {
+			wire := &fakeWire{serve: func(_ context.Context, _ *batch, a *attempts) result {
+				tryNumbered(a, tt.want != messages.Unknown, replied, nil)
+				return tt.res
+			}}
+			r := newRig(t, Config{}, wire)
+			reply, _ := r.ask(tt.write)
+			if rep := r.get(reply); rep.Outcome != tt.want || rep.Err == nil {
+				t.Errorf("%s: %+v, want %v", tt.name, rep, tt.want)
+			}
+		})
+	}
+}
+
 func TestALostOperationWithoutANumberSaysThatTheOrderIsOpen(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		wire := &fakeWire{serve: func(_ context.Context, _ *batch, a *attempts) result {

@@ -94,6 +94,24 @@ func inHall(t *testing.T, f func(t *testing.T, r *Router)) {
 	})
 }
 
+type panics struct{ Encoder }
+
+func (panics) Read(*messages.Read) (*command.Read, error) { panic("the game's marshaler") }
+
+func TestAPanicInTheGamesMarshalerIsTheReadsOwnReply(t *testing.T) {
+	inHall(t, func(t *testing.T, r *Router) {
+		r.cfg.Encoder = panics{}
+		if rep := r.Ask(t.Context(), byID(1)); !errors.Is(rep.Err, messages.ErrPanicked) {
+			t.Errorf("Ask: %+v", rep)
+		}
+		replies := make(chan *messages.ReadReply, 1)
+		r.Submit(byID(1), func(rep *messages.ReadReply) { replies <- rep })
+		if rep := now(t, replies); !errors.Is(rep.Err, messages.ErrPanicked) {
+			t.Errorf("Submit: %+v", rep)
+		}
+	})
+}
+
 func byID(id any) *messages.Read {
 	return &messages.Read{Database: "game", Collection: "players", Operation: messages.FindOne{Filter: bson.D{{Key: "_id", Value: id}}}}
 }

@@ -292,6 +292,24 @@ func TestAPanicInAReadIsAnsweredAndCountedBack(t *testing.T) {
 	})
 }
 
+// A defect of our own, beside what is the game's, must not be the end of those who wait.
+func TestAPanicOfTheWorkersOwnAnswersItsReads(t *testing.T) {
+	inWorld(t, func(w *world) {
+		_, c, target := w.live("a:1")
+		target.(*service).broken = func(error) { panic("a defect") }
+		c.runs(func(context.Context, bson.Raw) (bson.Raw, error) { return nil, &messages.ProtocolError{Host: "a:1"} })
+		for range testPointWorkers + 1 {
+			r := ask(pointRead)
+			if err := offer(target, r); err != nil {
+				t.Fatal(err)
+			}
+			if rep := w.got(r); rep == nil || !errors.Is(rep.Err, messages.ErrPanicked) {
+				t.Fatalf("got %+v", rep)
+			}
+		}
+	})
+}
+
 func TestAPanicOfAReplysReceiverDoesNotEndTheWorker(t *testing.T) {
 	inWorld(t, func(w *world) {
 		w.cfg.PointWorkers = 1
