@@ -137,10 +137,11 @@ func (r *Router) receive(m *messages.Read, sender *actor.PID) {
 	r.Submit(m, func(rep *messages.ReadReply) { r.system.Root.Send(sender, rep) })
 }
 
-// Submit accepts a read as a Send to PID does. Deliver is called exactly once, by
+// Submit accepts a read as a Send to PID does. Receive is called exactly once, by
 // the deadline, from any goroutine, possibly before Submit returns; it must not
 // block. Cancel gives up on the read.
-func (r *Router) Submit(m *messages.Read, deliver func(*messages.ReadReply)) (cancel func(error)) {
+func (r *Router) Submit(m *messages.Read, receive func(*messages.ReadReply)) (cancel func(error)) {
+	deliver := func(rep *messages.ReadReply) { r.deliver(rep, receive) }
 	read, err := r.accept(m, deliver)
 	if err != nil {
 		r.refuse(m, err, deliver)
@@ -154,6 +155,18 @@ func (r *Router) Submit(m *messages.Read, deliver func(*messages.ReadReply)) (ca
 		}
 		read.Fail(err)
 	}
+}
+
+// deliver gives a reply to the asker, whose panic must not end the process: it may come in the
+// goroutine of a deadline's timer. That of an actor's is, where he is gone, the code of whoever
+// has subscribed to dead letters.
+func (r *Router) deliver(rep *messages.ReadReply, receive func(*messages.ReadReply)) {
+	defer func() {
+		if v := recover(); v != nil {
+			r.deaf.Error().Interface("panic", v).Bytes("stack", debug.Stack()).Msg("panic while delivering a reply")
+		}
+	}()
+	receive(rep)
 }
 
 // Ask accepts a read and waits for its reply. A ctx that ends gives the read up. Where a

@@ -171,11 +171,14 @@ func (r *root) start(ctx actor.Context, msg *spawn) (err error) {
 // ended forgets a child that has stopped, and tells those who wait for it.
 func (r *root) ended(pid *actor.PID) {
 	name := (*Supervisor)(r).nameOf(pid)
+	ends := r.ends[name]
+	// Before anything that might fail: an end that is waited for keeps the name's next child from
+	// being restarted.
 	delete(r.children, name)
-	for _, done := range r.ends[name] {
+	delete(r.ends, name)
+	for _, done := range ends {
 		close(done)
 	}
-	delete(r.ends, name)
 }
 
 // nameOf returns the name of a child, "" for one that has stopped. It is the actor's.
