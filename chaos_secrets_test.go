@@ -62,9 +62,9 @@ func (s secrets) in(text string) string {
 	return ""
 }
 
-// ofChaos are those that a storm plants.
+// ofChaos are those that a storm plants. The user's name is none: an error that a login was refused says
+// whose.
 func ofChaos() (s secrets) {
-	s.plant("the user's name", secretUser)
 	s.plant("the password", secretPassword)
 	s.plant("the content of a document that is read", secretOwner)
 	s.plant("the content of a document that is written", secretNote)

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"reflect"
+	"slices"
 	"strings"
 
 	"go.mongodb.org/mongo-driver/v2/mongo"
@@ -58,9 +59,11 @@ func IsAuth(err error) bool {
 	if errors.As(err, &cmd) && (cmd.Code == 18 || cmd.Code == 8000 && strings.Contains(cmd.Message, "auth")) {
 		return true
 	}
+	if code, _ := serverSaid(err); slices.Contains(retryableReads, code) {
+		return false // The member goes down, or cannot say.
+	}
 	// The driver's own type for the rest lies in one of its unstable packages. Its
-	// shape tells it; its text does so where the driver has flattened it, as for those who
-	// waited for a pool that another one's login has cleared.
+	// shape tells it.
 	var shaped interface {
 		error
 		Inner() error
@@ -69,8 +72,15 @@ func IsAuth(err error) bool {
 	if errors.As(err, &shaped) {
 		return shaped.Message() == "auth error" || strings.HasPrefix(shaped.Message(), "unable to authenticate")
 	}
-	return strings.Contains(err.Error(), "unable to authenticate using mechanism")
+	// It is text where the driver has flattened it, as for those who waited for a pool that
+	// another one's login has cleared. Whether that was refused or cut off is known where the server
+	// has said it; the other one has the whole error.
+	_, why, ok := strings.Cut(err.Error(), "unable to authenticate using mechanism")
+	return ok && slices.ContainsFunc(refusals, func(name string) bool { return strings.Contains(why, name) })
 }
+
+// refusals are how the driver writes the names of the server's codes for refused logins.
+var refusals = []string{"(AuthenticationFailed)", "(AtlasError)", "(UserNotFound)", "(Unauthorized)", "(MechanismUnavailable)"}
 
 // error turns the driver's error for a refused login into a *messages.LoginError, which
 // does not unwrap to the driver's, and returns nil for any other. Secrets are taken out of

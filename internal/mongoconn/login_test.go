@@ -76,6 +76,50 @@ func TestALoginThatIsCutOffIsNoRefusedLogin(t *testing.T) {
 	}
 }
 
+// Those who wait for a pool that is cleared for another one's login are told of that as a text.
+func TestALoginThatIsCutOffIsNoRefusedLoginToThoseWhoWaitForThePool(t *testing.T) {
+	for name, test := range map[string]struct {
+		reply   bson.D
+		refused bool
+	}{
+		"cut off":     {nil, false},
+		"going down":  {bson.D{{Key: "ok", Value: 0.0}, {Key: "code", Value: 91}, {Key: "codeName", Value: "ShutdownInProgress"}, {Key: "errmsg", Value: "bye"}}, false},
+		"not serving": {bson.D{{Key: "ok", Value: 0.0}, {Key: "code", Value: 13436}, {Key: "codeName", Value: "NotPrimaryOrSecondary"}, {Key: "errmsg", Value: "recovering"}}, false},
+		"refused":     {bson.D{{Key: "ok", Value: 0.0}, {Key: "code", Value: 18}, {Key: "codeName", Value: "AuthenticationFailed"}, {Key: "errmsg", Value: "no"}}, true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			f := serve(t, nil)
+			gate := make(chan struct{})
+			f.change(func() {
+				f.reply = func(name string, cmd bson.Raw) bson.D {
+					<-gate
+					return test.reply
+				}
+			})
+			base := options.Client().SetAuth(options.Credential{Username: "player", Password: "s3cretword", AuthMechanism: "SCRAM-SHA-256"})
+			d, h := open(t, DirectConfig{Host: f.addr, Base: base, PoolSize: 8})
+			next(t, h.hellos, "a hello")
+			errs := make(chan error)
+			const callers = 8 // The driver opens two sockets at a time: the others wait.
+			for range callers {
+				go func() { errs <- d.Ping(patient(t)) }()
+			}
+			close(gate)
+			waited := false
+			for range callers {
+				err := <-errs
+				waited = waited || strings.Contains(err.Error(), "was cleared")
+				if err == nil || IsAuth(err) != test.refused {
+					t.Errorf("the ping fails with %v", err)
+				}
+			}
+			if !waited && !test.refused { // A refusal's own text has nothing of the pool.
+				t.Error("nobody has waited for the pool")
+			}
+		})
+	}
+}
+
 func TestARefusedLoginSaysWhoWasRefusedAndHow(t *testing.T) {
 	for _, tt := range []struct {
 		name string
