@@ -179,7 +179,6 @@ func TestChaosWouldSeeASecret(t *testing.T) {
 	token := signed(messages.Token{ClusterTime: mustMarshal(t, bson.D{{Key: "$clusterTime", Value: bson.D{{Key: "clusterTime", Value: bson.Timestamp{T: 1}}}}})})
 	doc := mustMarshal(t, bson.D{{Key: "note", Value: secretNote}})
 	for name, text := range map[string]string{
-		"the user's name": "mongodb://" + url.UserPassword(secretUser, "x").String() + "@host/",
 		"the password":    url.UserPassword("u", secretPassword).String(),
 		"the content of a document that is written": doc.String(),
 		"the content of a document that is read":    fmt.Sprintf("%q", secretOwner),
