@@ -184,7 +184,7 @@ func TestACollectionThatTakesNoWritesDoesNotSpoilABatch(t *testing.T) {
 // What does not reach a reply's 16 MiB with the writes that go together here may
 // still do so with what the server adds.
 func TestAReplyInPartsOfARealServerIsReadToItsEnd(t *testing.T) {
-	o := startSet(t, replset.Options{}, Config{})
+	o := startSet(t, replset.Options{Members: 1}, Config{})
 	long := string(make([]byte, 5<<20))
 	var writes []*messages.Write
 	for n := range 4 {
