@@ -102,6 +102,9 @@ func (m *arithmetic) update(st *applyState, n *updateNode, v bson.RawValue) (bso
 	if !ok {
 		return v, refuse(badValue, "Failed to apply %s operations to current value ((NumberLong)%s) for document {%s}", m.op, text(v), st.id())
 	}
+	if result.Type == v.Type && Compare(result, v) == 0 {
+		return v, nil // Also -0.0 for 0.0, and 1.50 for 1.5: the server leaves what is equal as it is.
+	}
 	return result, nil
 }
 

@@ -49,6 +49,7 @@ func TestUpdatesChangeDocumentsAsOnTheServer(t *testing.T) {
 		{"$inc grows an int", `{$inc: {a: 1}}`, `{a: 2147483647}`, `{a: Long("2147483648")}`},
 		{"$inc to a wider type", `{$inc: {a: Long(1), b: 0.5, c: Dec("0.5")}}`, `{a: 1, b: 1, c: 1}`, `{a: Long(2), b: 1.5, c: Dec("1.5")}`},
 		{"$inc by nothing is no change", `{$inc: {a: 0}}`, `{a: 1}`, ``},
+		{"$inc to an equal number is no change", `{$inc: {a: Dec("0.00")}, $mul: {b: -3}}`, `{a: Dec("1.5"), b: 0.0}`, ``},
 		{"$inc by 0.0 changes the type", `{$inc: {a: 0.0}}`, `{a: 1}`, `{a: 1.0}`},
 		{"$inc of an item", `{$inc: {"a.0.n": -1}}`, `{a: [{n: 5}]}`, `{a: [{n: 4}]}`},
 		{"$mul", `{$mul: {a: 2, b: 1.5, c: Long(3)}}`, `{a: 3, b: 2}`, `{a: 6, b: 3.0, c: Long(0)}`},
