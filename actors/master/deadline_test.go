@@ -243,3 +243,15 @@ func TestAWriteThatWasKeptFromTheWireForAnothersSakeSaysNothingOfIt(t *testing.T
 		}
 	})
 }
+
+func TestAWriteThatNamesNoDeadlineHasOne(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := rigWithoutPrimary(t, Config{}, &fakeWire{})
+		began := time.Now()
+		reply, _ := r.ask(insert(1))
+		rep := <-reply
+		if took := time.Since(began); took != DefaultWriteTimeout || rep.Outcome != messages.NotApplied || !errors.Is(rep.Err, messages.ErrDeadline) {
+			t.Errorf("after %v: %+v", took, rep)
+		}
+	})
+}

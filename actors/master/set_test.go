@@ -354,8 +354,8 @@ func TestALaneKeepsItsSessionWhateverBecomesOfItsWrites(t *testing.T) {
 	}
 }
 
-// What only the old primary has executed fences nothing on the next one.
-func TestAFenceWaitsForAMajority(t *testing.T) {
+// What only the old primary has executed fences nothing on the next one, and proves nothing.
+func TestTheFenceAndTheEvidenceAreAMajoritys(t *testing.T) {
 	o := startSet(t, replset.Options{Members: 3, Priority: map[int]float64{1: 0, 2: 0}}, Config{})
 	o.write("fenced", insertOf(0))
 	for _, m := range o.set.Members()[1:] {
@@ -370,6 +370,13 @@ func TestAFenceWaitsForAMajority(t *testing.T) {
 	}
 	if err := o.lanes[0].wire.fence(ctx, namespace{"game", "fenced"}); err == nil {
 		t.Error("it returned before any other member had what was before it")
+	}
+	ctx, cancel = context.WithTimeout(t.Context(), 300*time.Millisecond)
+	defer cancel()
+	seen := 0
+	_ = o.lanes[0].wire.find(ctx, namespace{"game", "fenced"}, bson.D{{Key: "_id", Value: 1}}, wantOne, func(bson.Raw) { seen++ })
+	if seen != 0 {
+		t.Error("what one member has is taken for evidence")
 	}
 }
 

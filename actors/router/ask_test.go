@@ -112,6 +112,16 @@ func TestAPanicInTheGamesMarshalerIsTheReadsOwnReply(t *testing.T) {
 	})
 }
 
+func TestAReadThatNamesNoDeadlineHasOne(t *testing.T) {
+	inHall(t, func(t *testing.T, r *Router) {
+		began := time.Now()
+		rep := r.Ask(context.Background(), byID(1))
+		if took := time.Since(began); took != DefaultReadTimeout || !errors.Is(rep.Err, messages.ErrDeadline) {
+			t.Errorf("after %v: %+v", took, rep)
+		}
+	})
+}
+
 func byID(id any) *messages.Read {
 	return &messages.Read{Database: "game", Collection: "players", Operation: messages.FindOne{Filter: bson.D{{Key: "_id", Value: id}}}}
 }

@@ -168,6 +168,23 @@ func TestAServerThatTakesAnotherNameIsRefusedOnItsLivingSocket(t *testing.T) {
 	}
 }
 
+// The test above is passed by what the driver does as well: it opens a socket anew, which is refused.
+func TestAHeartbeatOfAnotherNameIsNoHello(t *testing.T) {
+	f := serve(t, nil)
+	d, h := open(t, DirectConfig{Host: f.addr})
+	next(t, h.hellos, "a hello")
+	d.heartbeat(&event.ServerHeartbeatSucceededEvent{Reply: event.ServerDescription{Kind: "RSSecondary", CanonicalAddr: "renamed.test:1", SetName: "rs0"}})
+	var wrong *messages.WrongHostError
+	if err := next(t, h.wrong, "a refusal"); !errors.As(err, &wrong) || wrong.Field != "me" || wrong.Remote != "" {
+		t.Error(err)
+	}
+	for len(h.hellos) > 0 {
+		if hello := <-h.hellos; hello.Me != f.addr {
+			t.Errorf("it is told of %q", hello.Me)
+		}
+	}
+}
+
 func TestWhatAMemberIsShowsInItsHellos(t *testing.T) {
 	f := serve(t, nil)
 	_, h := open(t, DirectConfig{Host: f.addr})
