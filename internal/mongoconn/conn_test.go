@@ -171,14 +171,16 @@ func TestAFirstReplyCutOffIsNoStranger(t *testing.T) {
 }
 
 func TestALengthThatPromisesMuchTakesNoMemoryBeforeItArrives(t *testing.T) {
-	msg := message(1, false, 0, bson.D{{Key: "right", Value: true}})
-	binary.LittleEndian.PutUint32(msg, maxHello)
-	c := checked(t, &sliced{slices: [][]byte{msg}})
-	if _, err := drain(c, 64); err != io.ErrUnexpectedEOF {
-		t.Fatal(err)
-	}
-	if cap(c.in) > 4096 {
-		t.Errorf("%d bytes are held for %d that came", cap(c.in), len(msg))
+	for _, came := range []int{1, 2 * buffered} {
+		msg := message(1, false, 0, bson.D{{Key: "right", Value: true}, {Key: "pad", Value: make([]byte, came)}})
+		binary.LittleEndian.PutUint32(msg, maxHello)
+		c := checked(t, &sliced{slices: [][]byte{msg}})
+		if _, err := drain(c, 64); err != io.ErrUnexpectedEOF {
+			t.Fatal(err)
+		}
+		if cap(c.in) > max(buffered, 4*len(msg)) {
+			t.Errorf("%d bytes are held for %d that came", cap(c.in), len(msg))
+		}
 	}
 }
 
