@@ -73,8 +73,10 @@ func FuzzConfig(f *testing.F) {
 		"mongodb://a/?authMechanism=MONGODB-X509&tls=true", "mongodb://a/?compressors=zstd,snappy&maxPoolSize=0&minPoolSize=9", "mongodb://a/?w=tag&wtimeoutMS=1&journal=true",
 		"mongodb://a/?readConcernLevel=x&retryWrites=false&appName=%00", "mongodb://a/?loadBalanced=true", "mongodb://u@a/?authMechanism=MONGODB-OIDC&authMechanismProperties=ENVIRONMENT:azure",
 	} {
-		f.Add(uri, "a:27017=b:1", "dc:east", 0.05, []byte(nil))
+		f.Add(uri, "", "dc:east", 0.05, []byte(nil))
 	}
+	f.Add("mongodb://a", "a:27017=b:1", "c", 0.0, []byte(nil))
+	f.Add("mongodb://a", "a:27017=b:1", "", 0.0, []byte(nil))
 	for field := range 25 {
 		for _, n := range []int64{-1, 1, math.MaxInt64} {
 			f.Add("mongodb://a,b/?replicaSet=rs0", "", "", 0.0, append(make([]byte, field), byte(slices.Index(numbers, n))))

@@ -1,10 +1,15 @@
 package app
 
 import (
+	"context"
 	"errors"
 	"math"
+	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
+
+	"github.com/evenkeel/evenkeel/messages"
 )
 
 func TestAConfigThatCanNeverWorkIsRefusedByTheNameOfItsField(t *testing.T) {
@@ -48,4 +53,22 @@ func TestAHeartbeatThatIsMeantNeverToEndIsRefused(t *testing.T) {
 	const uri = "mongodb://127.0.0.1:1/?replicaSet=rs0"
 	mustRefuse(t, "Heartbeat", Config{URI: uri, Heartbeat: math.MaxInt64})
 	mustRefuse(t, "ConnectTimeout", Config{URI: uri, ConnectTimeout: math.MaxInt64})
+}
+
+func TestAnAppStartsAndLivesWhileNoNameServerAnswers(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		a, err := Start(t.Context(), Config{URI: "mongodb+srv://cluster.example.test/", Resolver: nowhere{}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(time.Hour)
+		began := time.Now()
+		err = a.Collection("game", "players").FindOne(context.Background(), map[string]int{"_id": 1}).Err()
+		if !errors.Is(err, messages.ErrNoLiveHost) || time.Since(began) != DefaultReadTimeout || !strings.Contains(err.Error(), "name server") {
+			t.Errorf("after %v: %v", time.Since(began), err)
+		}
+		if err := a.StopAndCancel(); err != nil {
+			t.Error(err)
+		}
+	})
 }
