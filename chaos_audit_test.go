@@ -2,6 +2,7 @@ package evenkeel_test
 
 import (
 	"bytes"
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -20,6 +21,7 @@ const mostUnknown, fewUnknown = 0.05, 20
 
 // audit holds everything against what the servers have.
 func (x *storm) audit() {
+	x.settleLate()
 	x.auditStreams()
 	x.auditOplog()
 	x.auditRegisters()
@@ -28,6 +30,23 @@ func (x *storm) audit() {
 	x.auditCopies()
 	if n, outcomes := x.outcomes(); float64(outcomes[messages.Unknown]) > mostUnknown*float64(n)+fewUnknown {
 		x.violate("unknown", "%d of %d writes are unknown", outcomes[messages.Unknown], n)
+	}
+}
+
+// settleLate makes what was found out later of numbered writes their outcome, which is then held against
+// what there is like any other.
+func (x *storm) settleLate() {
+	for _, s := range x.streams.all {
+		for _, w := range s.all {
+			var unknown *messages.UnknownOutcomeError
+			if w.outcome != messages.Unknown || !errors.As(w.err, &unknown) {
+				continue
+			}
+			if o, ok := w.by.settled[unknown.Write]; ok {
+				w.outcome = o
+				x.late++
+			}
+		}
 	}
 }
 

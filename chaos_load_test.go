@@ -28,6 +28,9 @@ type party struct {
 	gone     chan struct{} // closed when its load is to end
 	once     sync.Once
 	heard    chan struct{} // closed when all that it has told was read
+	// settled is what has become of writes that were answered Unknown, by their numbers; read
+	// when heard is closed.
+	settled map[uint64]messages.Outcome
 }
 
 // question is the Correlation of what is sent to an app's PIDs.
@@ -73,7 +76,7 @@ func (x *storm) start(name string, cfg app.Config) *party {
 	if err != nil {
 		x.t.Fatal(err)
 	}
-	p.App, p.heard = a, make(chan struct{})
+	p.App, p.heard, p.settled = a, make(chan struct{}), map[uint64]messages.Outcome{}
 	go func() {
 		defer close(p.heard)
 		x.overhear(p)

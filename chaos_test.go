@@ -80,6 +80,7 @@ type storm struct {
 	unanswered atomic.Int64
 	logged     atomic.Int64 // lines
 	heard      atomic.Int64 // events
+	late       int          // writes whose outcome was told of after their reply
 	stalled    atomic.Int64 // nanoseconds that the machine let the process wait
 }
 
@@ -178,7 +179,7 @@ func (x *storm) end() { x.ending.Do(func() { close(x.calm) }) }
 func (x *storm) open() {
 	t := x.t
 	x.c = ownSet(t, "all of replset's faults", replset.Options{
-		Members: x.members(), ElectionTimeout: 400 * time.Millisecond, InitialSync: 200 * time.Millisecond, Version: x.version, Users: logsIn(),
+		Members: x.members(), ElectionTimeout: 400 * time.Millisecond, InitialSync: 200 * time.Millisecond, Version: x.version, Users: x.users(),
 	})
 	stranger, err := replset.Start(replset.Options{Members: 1, Version: x.version})
 	if err != nil {
@@ -315,6 +316,7 @@ func (x *storm) report() {
 	x.t.Logf("seed %d, %d members of %s, %v: %d faults, %d apps, %d reads (%d failed), %d writes (%d applied, %d not applied, %d partial, %d unknown), %d violations",
 		x.seed, x.members(), x.version, x.lasts, len(x.schedule), x.parties.count(), x.reads.total(), x.reads.failed(), writes,
 		outcomes[messages.Applied], outcomes[messages.NotApplied], outcomes[messages.Partial], outcomes[messages.Unknown], violations)
+	x.t.Logf("%d outcomes were told of after Unknown", x.late)
 	x.t.Logf("the machine let it wait for %v", time.Duration(x.stalled.Load()).Round(time.Millisecond))
 	x.t.Logf("%d lines of the logs and %d events were searched for secrets", x.logged.Load(), x.heard.Load())
 	x.t.Logf("faults: %v", x.strokes())

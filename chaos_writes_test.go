@@ -37,6 +37,7 @@ const removes = 5
 
 // written is a numbered write and what became of it.
 type written struct {
+	by      *party
 	n       int
 	form    form
 	verify  bool
@@ -136,7 +137,7 @@ func (x *storm) number(p *party, name string, byMessage bool) {
 	x.paced(p, 10*time.Millisecond, func() {
 		s.mu.Lock()
 		n := len(s.all)
-		w := &written{n: n, form: s.form(n), verify: rand.IntN(2) == 0}
+		w := &written{by: p, n: n, form: s.form(n), verify: rand.IntN(2) == 0}
 		s.all = append(s.all, w)
 		s.mu.Unlock()
 		m := s.write(x.c.db, w)

@@ -365,3 +365,46 @@ func TestARollbackTakesWritesOfW1AndNoneOfTheMajority(t *testing.T) {
 		_ = client.Disconnect(context.Background())
 	}
 }
+
+// The asker has his answer, Unknown. When the primary can be reached again it is found out what became
+// of the write, before the next one of its lane is sent, and told as an event.
+func TestWhatBecameOfAnUnknownWriteIsToldWhenThePrimaryIsBack(t *testing.T) {
+	for _, test := range []struct {
+		name string
+		link replset.Link
+	}{
+		{"its reply was lost", replset.LinkMute},
+		{"it is on its way", replset.LinkBlackHole}, // And may get there, or not: the fence is as far.
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			t.Parallel()
+			c := ownSet(t, "a link that loses replies", primaryFirst(3))
+			g := c.play(t, app.Config{})
+			g.steady(t, 3)
+			// The lane has its socket.
+			if rep := g.write(t, g.insert("before", bson.D{{Key: "n", Value: 0}})); rep.Outcome != messages.Applied {
+				t.Fatal(rep.Err)
+			}
+			mark := g.events.mark()
+			must(t, c.set.Primary().SetLink(test.link))
+			w := g.insert("log", bson.D{{Key: "n", Value: 1}})
+			w.Deadline = time.Now().Add(500 * time.Millisecond)
+			rep := g.write(t, w)
+			var unknown *messages.UnknownOutcomeError
+			if !errors.As(rep.Err, &unknown) {
+				t.Fatalf("%v: %v", rep.Outcome, rep.Err)
+			}
+			must(t, c.set.Primary().SetLink(replset.LinkWhole))
+			e := await(t, g.events, mark, func(e messages.WriteSettled) bool { return e.Write == unknown.Write })
+			want := messages.NotApplied
+			if n, err := c.driver(t, briefly).Database(c.db).Collection("log").CountDocuments(soon(t), bson.D{}); err != nil {
+				t.Error(err)
+			} else if n == 1 {
+				want = messages.Applied
+			}
+			if e.Outcome != want {
+				t.Errorf("told is %v, and it is %v", e.Outcome, want)
+			}
+		})
+	}
+}

@@ -179,6 +179,9 @@ func (e *DeadlineError) Is(target error) bool {
 // whether it has happened. Do not send it again blindly: read, or make the write
 // one that Write.Verify can settle.
 type UnknownOutcomeError struct {
+	// Write is the number by which a WriteSettled event tells what became of the write, if that is
+	// found out later.
+	Write uint64
 	// Attempts is how often the write was put on the wire.
 	Attempts int
 	// OrderOpen says that the write might yet take effect after later writes of its
@@ -191,7 +194,7 @@ type UnknownOutcomeError struct {
 }
 
 func (e *UnknownOutcomeError) Error() string {
-	return fmt.Sprintf("evenkeel: outcome unknown after %d attempt(s): %v", e.Attempts, e.Err)
+	return fmt.Sprintf("evenkeel: outcome of write %d unknown after %d attempt(s): %v", e.Write, e.Attempts, e.Err)
 }
 
 // Unwrap returns the failure that left it open.

@@ -41,6 +41,7 @@ const (
 	KindWritesResumed   Kind = "WritesResumed"
 	KindWritesBlocked   Kind = "WritesBlocked"
 	KindWritesUnblocked Kind = "WritesUnblocked"
+	KindWriteSettled    Kind = "WriteSettled"
 	KindOverloaded      Kind = "Overloaded"
 	KindAddressChanged  Kind = "AddressChanged"
 	KindMemberAdded     Kind = "MemberAdded"
@@ -212,6 +213,19 @@ type WritesUnblocked struct {
 	After time.Duration `json:"after"`
 }
 
+// WriteSettled: it was found out what became of a write that had been answered Unknown. One that another
+// process has undone before that counts as not applied.
+type WriteSettled struct {
+	Header
+	Lane int `json:"lane"`
+	// Write is the number that its UnknownOutcomeError gave it.
+	Write uint64 `json:"write"`
+	// Outcome is Applied, NotApplied or Partial.
+	Outcome Outcome `json:"outcome"`
+	// After is how long after its acceptance it is known.
+	After time.Duration `json:"after"`
+}
+
 // Overloaded: requests were refused because a limit is reached. At most one a
 // second for each limit and host.
 type Overloaded struct {
@@ -262,6 +276,7 @@ func (WritesHeld) Kind() Kind      { return KindWritesHeld }
 func (WritesResumed) Kind() Kind   { return KindWritesResumed }
 func (WritesBlocked) Kind() Kind   { return KindWritesBlocked }
 func (WritesUnblocked) Kind() Kind { return KindWritesUnblocked }
+func (WriteSettled) Kind() Kind    { return KindWriteSettled }
 func (Overloaded) Kind() Kind      { return KindOverloaded }
 func (AddressChanged) Kind() Kind  { return KindAddressChanged }
 func (MemberAdded) Kind() Kind     { return KindMemberAdded }
@@ -343,6 +358,10 @@ func (e WritesUnblocked) String() string {
 	return fmt.Sprintf("lane %d goes on: what blocked it took %v", e.Lane, e.After.Round(time.Millisecond))
 }
 
+func (e WriteSettled) String() string {
+	return fmt.Sprintf("write %d, whose outcome was unknown, was %v, as is known %v after it was sent off", e.Write, e.Outcome, e.After.Round(time.Millisecond))
+}
+
 func (e Overloaded) String() string {
 	return fmt.Sprintf("overloaded: %s=%d reached, %d refused", e.Limit, e.Max, e.Refused)
 }
@@ -409,6 +428,9 @@ func (e WritesBlocked) With(h Header) Event { e.Header = h; return e }
 
 // With returns the event with another header.
 func (e WritesUnblocked) With(h Header) Event { e.Header = h; return e }
+
+// With returns the event with another header.
+func (e WriteSettled) With(h Header) Event { e.Header = h; return e }
 
 // With returns the event with another header.
 func (e Overloaded) With(h Header) Event { e.Header = h; return e }

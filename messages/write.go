@@ -160,6 +160,9 @@ func (o Outcome) String() string {
 	return "unknown"
 }
 
+// MarshalText makes it a word in JSON.
+func (o Outcome) MarshalText() ([]byte, error) { return []byte(o.String()), nil }
+
 // WriteReply answers a Write.
 type WriteReply struct {
 	Outcome Outcome

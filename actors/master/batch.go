@@ -101,8 +101,8 @@ func (b *batch) shape() shape {
 	return one
 }
 
-// verdict is what was found out about one item of a batch: exactly one of the
-// fields is set.
+// verdict is what was found out about one item of a batch: exactly one of the first
+// three fields is set.
 type verdict struct {
 	// reply is final.
 	reply *messages.WriteReply
@@ -110,6 +110,8 @@ type verdict struct {
 	again *again
 	// doubt is to be settled.
 	doubt *doubt
+	// unseen says that the reply is Unknown since what could tell more was not looked at.
+	unseen bool
 }
 
 type again struct {

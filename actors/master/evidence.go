@@ -37,8 +37,10 @@ type evidence struct {
 
 	// confirms reports whether what a majority has satisfies an item's write concern.
 	confirms func(*item) bool
-	token    messages.Token
-	ids      Encoder
+	// late says that nobody waits for it any more.
+	late  bool
+	token messages.Token
+	ids   Encoder
 }
 
 func newEvidence(b *batch, sought []int, confirms func(*item) bool) *evidence {
@@ -109,7 +111,7 @@ func (e *evidence) look(ctx context.Context, w wire) error {
 	}
 	for _, i := range e.sought {
 		it := e.b.items[i]
-		if !it.byVerify() || it.Done() {
+		if !it.byVerify() || it.Done() && !e.late {
 			continue
 		}
 		t := gone
@@ -237,6 +239,7 @@ func (e *evidence) conclude(sent []attempt, why error) {
 			}}
 		case t == unseen:
 			e.unknown(i, sent, why)
+			e.b.verdicts[i].unseen = true
 		case t == anyones:
 			e.unknown(i, sent, errors.New("evenkeel: a document with its _id is there, and whether this write or another has inserted it cannot be told"))
 		case hidden:

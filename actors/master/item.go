@@ -3,6 +3,7 @@ package master
 import (
 	"container/list"
 	"errors"
+	"sync/atomic"
 	"time"
 
 	"github.com/evenkeel/evenkeel/internal/command"
@@ -31,7 +32,9 @@ const (
 // marked otherwise.
 type item struct {
 	*request.Write
-	lane    *lane
+	lane *lane
+	// number is what an Unknown outcome is told by; 0 before, and once the outcome is known.
+	number  atomic.Uint64
 	untimed bool // whoever waits for it gives it up at its deadline
 
 	phase phase
@@ -105,7 +108,7 @@ func (it *item) unknown(cause error, sent []attempt, unanswered bool) *messages.
 	open := unanswered && !(it.fenceable() && fenced(sent))
 	return &messages.WriteReply{
 		Outcome:   messages.Unknown,
-		Err:       &messages.UnknownOutcomeError{Attempts: n, OrderOpen: open, Err: cause},
+		Err:       &messages.UnknownOutcomeError{Write: it.name(), Attempts: n, OrderOpen: open, Err: cause},
 		Attempts:  n,
 		OrderOpen: open,
 	}

@@ -2,6 +2,7 @@ package master
 
 import (
 	"container/list"
+	"context"
 	"sync"
 	"time"
 
@@ -40,6 +41,11 @@ type lane struct {
 	aborted  error // stopped: sends nothing any more
 	batch    *batch
 	openWire func() wire
+
+	late      []*unsettled // whose outcome was not known when they were answered
+	lateDue   bool         // they are to be looked for, before anything else is sent
+	lateTimer *time.Timer
+	lateOff   context.CancelFunc // ends the look that is under way; nil while there is none
 
 	// wire, room and straggler belong to the goroutine; one goroutine hands them to
 	// the next through mu.
@@ -91,7 +97,7 @@ func (l *lane) accept(it *item, inline bool) (run func(), ok bool) {
 	it.elem = l.queue.PushBack(it)
 	it.held = !l.m.hold.open()
 	held := it.held
-	if inline && !l.running && l.ready() && l.queue.Len() == 1 && it.fenceable() {
+	if inline && !l.running && l.ready() && !l.lateDue && l.queue.Len() == 1 && it.fenceable() {
 		l.running = true
 		run = func() { l.runOne(it) }
 	} else {
@@ -106,7 +112,7 @@ func (l *lane) accept(it *item, inline bool) (run func(), ok bool) {
 
 // ready reports whether there is something to send and a way. The caller must hold mu.
 func (l *lane) ready() bool {
-	return l.paused == nil && l.aborted == nil && l.queue.Len() > 0 && l.m.hold.open()
+	return l.paused == nil && l.aborted == nil && (l.queue.Len() > 0 || l.lateDue) && l.m.hold.open()
 }
 
 // start makes sure that somebody works. The caller must hold mu.
@@ -130,6 +136,11 @@ func (l *lane) run() {
 			l.mu.Unlock()
 			l.m.noteQuiet()
 			return
+		}
+		if l.lateDue {
+			l.mu.Unlock()
+			l.lookLate()
+			continue
 		}
 		b := l.take(l.room)
 		l.mu.Unlock()
@@ -169,6 +180,9 @@ func (l *lane) take(writes int) *batch {
 	most := l.m.limits(l.wire)
 	most.writes = writes
 	l.batch = take(l.queue, most)
+	for _, x := range l.late {
+		x.passed = true
+	}
 	l.watch(l.batch)
 	return l.batch
 }
@@ -217,7 +231,9 @@ func (l *lane) send(b *batch) {
 		l.m.noBulk.Store(time.Now().Add(bulkPause).UnixNano())
 	}
 	l.decide(b)
+	doubts := b.doubts()
 	l.settle(b)
+	l.remember(b, doubts)
 }
 
 // makeRoom lets the next batch be half as long after a refusal, and twice as long
@@ -271,6 +287,7 @@ func (l *lane) finish(b *batch, it *item, rep *messages.WriteReply, attempts int
 	l.mu.Lock()
 	if it.phase == done {
 		l.mu.Unlock()
+		l.cleared(it, rep.Outcome)
 		return
 	}
 	it.phase = done
@@ -288,14 +305,18 @@ func (l *lane) finish(b *batch, it *item, rep *messages.WriteReply, attempts int
 func (l *lane) putBack(b *batch) {
 	attempts := b.attempts.sent()
 	held, pause, progress := 0, false, false
-	var stopped []*item
+	var stopped, never []*item
 	l.mu.Lock()
 	l.batch = nil
 	l.unwatch(b)
 	for i := len(b.items) - 1; i >= 0; i-- {
 		it, v := b.items[i], b.verdicts[i]
 		progress = progress || v.reply != nil
-		if v.again == nil || it.phase == done {
+		if v.again == nil {
+			continue
+		}
+		if it.phase == done {
+			never = append(never, it)
 			continue
 		}
 		it.tried += attempts
@@ -320,6 +341,9 @@ func (l *lane) putBack(b *batch) {
 	}
 	err := l.aborted
 	l.mu.Unlock()
+	for _, it := range never {
+		l.cleared(it, messages.NotApplied)
+	}
 	for i := len(stopped) - 1; i >= 0; i-- {
 		stopped[i].Reply(stopped[i].tooLate(err, false))
 	}
@@ -365,6 +389,9 @@ func (l *lane) giveUp(it *item, cause error) {
 		// As long as nothing of the batch was sent it is kept from the wire, and the
 		// truth is known of this one. The others go back into the queue.
 		revoked := b.attempts.revoke()
+		if !revoked {
+			it.name()
+		}
 		l.mu.Unlock()
 		if revoked {
 			b.cancel() // The lane need not wait for the driver to find no server.

@@ -37,6 +37,7 @@ type Master struct {
 	admission *admission
 	hold      hold
 	lanes     []*lane
+	unknowns  atomic.Uint64 // writes that were answered Unknown, by which they are numbered
 	counts    counts
 	self      atomic.Pointer[actor.PID] // the supervised actor's
 	quiet     zerolog.Logger            // for what a flood could repeat without end

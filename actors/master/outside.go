@@ -46,14 +46,17 @@ func (l *lane) releaseAll() int {
 // refuse makes the lane take no new writes.
 func (l *lane) refuse() {
 	l.mu.Lock()
-	l.refusing = true
+	l.refusing, l.lateDue = true, false
+	if l.lateTimer != nil {
+		l.lateTimer.Stop()
+	}
 	l.mu.Unlock()
 }
 
 // abort answers what is queued, and gives up what is on the wire.
 func (l *lane) abort(err error) {
 	l.mu.Lock()
-	l.refusing = true
+	l.refusing, l.lateDue = true, false
 	if l.aborted == nil {
 		l.aborted = err
 	}
@@ -70,6 +73,9 @@ func (l *lane) abort(err error) {
 	}
 	if l.batch != nil {
 		l.batch.cancel()
+	}
+	if l.lateOff != nil {
+		l.lateOff()
 	}
 	l.mu.Unlock()
 	for _, it := range left {

@@ -51,8 +51,7 @@ func (l *lane) settle(b *batch) {
 			continue
 		}
 		open = true
-		if it.settleable() && it.fenceable() && fenced(sent) && stopped == nil &&
-			(!d.executed || l.m.madeGood(it, d.cause)) {
+		if stopped == nil && l.promising(it, d, sent) {
 			promising = append(promising, i)
 		}
 	}
@@ -87,6 +86,11 @@ func (l *lane) settle(b *batch) {
 	})
 	e.token, e.ids = l.wire.token(), l.m.cfg.Encoder
 	e.conclude(sent, err)
+}
+
+// promising reports whether a look at what a majority has may tell what became of a write.
+func (l *lane) promising(it *item, d *doubt, sent []attempt) bool {
+	return it.settleable() && it.fenceable() && fenced(sent) && (!d.executed || l.m.madeGood(it, d.cause))
 }
 
 // confirms reports whether a document that a majority has satisfies the item's

@@ -329,30 +329,6 @@ func TestAMajorityReadStandsInForNoStrongerWriteConcern(t *testing.T) {
 	}
 }
 
-func TestNothingIsSettledThatNobodyWaitsFor(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		gate := make(chan struct{})
-		wire := &fakeWire{serve: func(_ context.Context, _ *batch, a *attempts) result {
-			a.start(attempt{id: 1, fenced: true})
-			<-gate
-			a.end(1, lost, networkError())
-			return result{err: networkError()}
-		}}
-		r := newRig(t, Config{}, wire)
-		reply, cancel := r.ask(insertAnonymous())
-		synctest.Wait()
-		cancel(nil)
-		if rep := r.get(reply); rep.Outcome != messages.Unknown {
-			t.Errorf("%+v", rep)
-		}
-		close(gate)
-		synctest.Wait()
-		if len(wire.fences) != 0 || len(wire.sent()) != 1 {
-			t.Errorf("%d fences, %d batches", len(wire.fences), len(wire.sent()))
-		}
-	})
-}
-
 func TestTimeIsKeptForSettling(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		wire := &fakeWire{serve: func(ctx context.Context, _ *batch, a *attempts) result {
