@@ -98,7 +98,7 @@ func (x *storm) answered(p *party, q *question, reply any) {
 		x.violate("reply", "%q was answered %d times: %v", p.name, n, reply)
 		return
 	}
-	x.onTime(p, q.due)
+	x.onTime(p, q.due, reply)
 	switch rep := reply.(type) {
 	case *messages.ReadReply:
 		x.keepsSecret(p, rep.Err)
@@ -109,10 +109,19 @@ func (x *storm) answered(p *party, q *question, reply any) {
 	x.unanswered.Add(-1)
 }
 
-func (x *storm) onTime(p *party, d due) {
+func (x *storm) onTime(p *party, d due, reply any) {
 	stalled := time.Duration(x.stalled.Load()) - d.stalled
 	if over := time.Since(d.deadline); over > late+3*stalled {
-		x.violate("deadline", "%q was answered %v after the deadline", p.name, over)
+		text := ""
+		switch rep := reply.(type) {
+		case *messages.ReadReply:
+			text = fmt.Sprintf("%d attempts, %v", rep.Attempts, rep.Err)
+		case *messages.WriteReply:
+			text = fmt.Sprintf("%v, %d attempts, %v", rep.Outcome, rep.Attempts, rep.Err)
+		case error:
+			text = "a Collection's read, " + rep.Error()
+		}
+		x.violate("deadline", "%q was answered %v after the deadline, with %v of stalls meanwhile: %s", p.name, over, stalled, text)
 	}
 }
 

@@ -20,7 +20,8 @@ import (
 
 // scribe copies the members' oplogs while they are there, since a server forgets what all
 // members have: in which order writes to different documents took effect stands nowhere
-// else. It reads what a majority has, which no rollback takes back.
+// else. It reads what a majority has, which no rollback takes back: not from a member that was restarted as
+// a standalone, to which all that it has is a majority's.
 type scribe struct {
 	mu      sync.Mutex
 	entries map[bson.Timestamp][]operation // mu
@@ -44,15 +45,35 @@ func (b *scribe) copyFrom(x *storm, host string) {
 	for ended := false; !ended; {
 		ended = !x.await(250*time.Millisecond, x.quit) // And once more in the end.
 		ctx, cancel := context.WithTimeout(context.Background(), 500*time.Millisecond)
-		last = b.copy(ctx, oplog, x.c.db, last)
+		if process, member := inSet(ctx, client); member {
+			entries, upTo := copyAfter(ctx, oplog, x.c.db, last)
+			if now, still := inSet(ctx, client); still && now == process {
+				b.mu.Lock()
+				maps.Copy(b.entries, entries)
+				b.mu.Unlock()
+				last = upTo
+			}
+		}
 		cancel()
 	}
 }
 
-func (b *scribe) copy(ctx context.Context, oplog *mongo.Collection, db string, after bson.Timestamp) bson.Timestamp {
+// inSet says which process a client is connected to, and whether that is a member of a set now.
+func inSet(ctx context.Context, client *mongo.Client) (process bson.ObjectID, member bool) {
+	var hello struct {
+		SetName         string
+		TopologyVersion struct{ ProcessID bson.ObjectID }
+	}
+	err := client.Database("admin").RunCommand(ctx, bson.D{{Key: "hello", Value: 1}}).Decode(&hello)
+	return hello.TopologyVersion.ProcessID, err == nil && hello.SetName != ""
+}
+
+// copyAfter returns the entries after a time that have numbered writes, and the time of the last one.
+func copyAfter(ctx context.Context, oplog *mongo.Collection, db string, after bson.Timestamp) (map[bson.Timestamp][]operation, bson.Timestamp) {
+	entries := map[bson.Timestamp][]operation{}
 	cur, err := oplog.Find(ctx, bson.D{{Key: "ts", Value: bson.D{{Key: "$gt", Value: after}}}})
 	if err != nil {
-		return after
+		return entries, after
 	}
 	defer func() { _ = cur.Close(ctx) }()
 	for cur.Next(ctx) {
@@ -71,15 +92,13 @@ func (b *scribe) copy(ctx context.Context, oplog *mongo.Collection, db string, a
 		}
 		for _, op := range ops {
 			if op.NS == db+".numbers" {
-				b.mu.Lock()
-				b.entries[e.TS] = ops
-				b.mu.Unlock()
+				entries[e.TS] = ops
 				break
 			}
 		}
 		after = e.TS
 	}
-	return after
+	return entries, after
 }
 
 // numberOf says which write of which stream an operation is of.

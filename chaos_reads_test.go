@@ -140,7 +140,7 @@ func (x *storm) readOnePoint(p *party) {
 		ctx, cancel := context.WithDeadline(context.Background(), deadline)
 		defer cancel()
 		res := coll.FindOne(ctx, bson.D{{Key: "_id", Value: id}})
-		x.onTime(p, due)
+		x.onTime(p, due, res.Err())
 		if !x.failed(p, res.Err()) {
 			doc, _ := res.Raw()
 			x.mustBe(p, id, doc)

@@ -140,12 +140,12 @@ func (x *storm) number(p *party, name string, byMessage bool) {
 		w := &written{by: p, n: n, form: s.form(n), verify: rand.IntN(2) == 0}
 		s.all = append(s.all, w)
 		s.mu.Unlock()
-		m := s.write(x.c.db, w)
 		if !byMessage {
-			w.settle(x.call(p, m))
+			w.settle(x.call(p, s.write(x.c.db, w)))
 			return
 		}
 		free <- struct{}{}
+		m := s.write(x.c.db, w) // Its time begins now.
 		x.send(p, m, func(reply any) {
 			w.settle(reply.(*messages.WriteReply))
 			<-free
@@ -187,7 +187,7 @@ func (x *storm) call(p *party, m *messages.Write) *messages.WriteReply {
 			rep.Document, _ = res.Raw()
 		}
 	}
-	x.onTime(p, due)
+	x.onTime(p, due, rep)
 	x.keepsSecret(p, rep.Err)
 	rep.Outcome = app.OutcomeOf(rep.Err)
 	return rep
