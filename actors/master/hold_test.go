@@ -199,7 +199,7 @@ func TestThatThereIsNoPrimaryYetIsNoNewsAtTheStart(t *testing.T) {
 			if got := held(r); len(got) != 0 {
 				t.Errorf("told %v", got)
 			}
-			time.Sleep(1)
+			time.Sleep(time.Nanosecond)
 			synctest.Wait()
 			if got := held(r); len(got) != 1 || got[0].(messages.WritesHeld).Waiting != 3 {
 				t.Errorf("told %v", got)
