@@ -306,6 +306,9 @@ func TestReadsOfSessionsThatShareARoundTripSeeTheirWrites(t *testing.T) {
 }
 
 func TestDocumentsTooLargeForOneReplyAreAllDelivered(t *testing.T) {
+	if testing.Short() {
+		t.Skip("with the race detector it is long, and shows nothing more")
+	}
 	t.Parallel()
 	c := anySet(t, replset.Options{Members: 1})
 	const n, size = 9, 5 << 20 // Three fill a reply.

@@ -67,14 +67,17 @@ func (l *openLoop) run(ctx, arrivals context.Context, length time.Duration, one 
 
 // gather makes requests at a rate for a time, or until arrivals ends, and returns the latencies of all that were
 // answered, from their intended arrivals on. One that failed has its latency too: a side
-// must not look faster for giving up.
-func gather(ctx, arrivals context.Context, rate float64, length time.Duration, one operation) (*latencies, *outcome, time.Duration) {
+// must not look faster for giving up. Also, if any, are told of each.
+func gather(ctx, arrivals context.Context, rate float64, length time.Duration, one operation, also ...func(intended, answered time.Time)) (*latencies, *outcome, time.Duration) {
 	times, failures := newLatencies(), &outcome{}
 	var mu sync.Mutex
 	wait, end := newWaiter()
 	defer end()
 	l := &openLoop{rate: rate, wait: wait, done: func(intended, answered time.Time, err error) {
 		times.record(answered.Sub(intended))
+		for _, tell := range also {
+			tell(intended, answered)
+		}
 		if err != nil {
 			mu.Lock()
 			failures.failed(1, err)

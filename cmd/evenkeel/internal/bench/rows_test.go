@@ -15,7 +15,7 @@ import (
 const promised = `point_reads_1 point_reads_16 point_reads_64 point_reads_256 point_reads_1000 range_reads_16 range_reads_64
 	inserts_1 inserts_16 inserts_64 inserts_256 updates_1 updates_16 updates_64 updates_256
 	inserts_64_lanes updates_64_lanes inserts_256_lanes updates_256_lanes serial_inserts_256 one_reader one_writer
-	read_healthy_p50 read_healthy_p99 read_healthy_p99.9 slow_member_p99 frozen_member_max returned_member_ms
+	read_healthy_p50 read_healthy_p99 read_healthy_p99.9 slow_member_p99 frozen_member_max frozen_member_p99 returned_member_ms
 	write_gap_stepdown_ms write_gap_kill_ms router_ns read_cpu_256 read_allocs_1 read_allocs_256 read_commands_256
 	insert_cpu_256 insert_allocs_1 insert_allocs_256 insert_commands_256 update_cpu_256 update_allocs_1 update_allocs_256 update_commands_256`
 

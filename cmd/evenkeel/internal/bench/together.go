@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"sync"
+	"sync/atomic"
 	"time"
 )
 
@@ -58,12 +59,14 @@ const (
 	// freezeFor is how long a member is frozen.
 	freezeFor = 8 * time.Second
 	// freezeLead is how long both sides read before.
-	freezeLead = 300 * time.Millisecond
+	freezeLead = time.Second
+	// freezeShock is how long after the beginning of the fault reads may still be as they like.
+	freezeShock = 500 * time.Millisecond
 )
 
 func frozenMember() scenario {
 	return scenario{
-		rows: []Row{{"frozen_member_max", fmt.Sprintf("the longest FindOne by _id of those at a fixed rate while a secondary is frozen for %v; both sides at once", freezeFor), millis, true}},
+		rows: []Row{{"frozen_member_max", fmt.Sprintf("the longest FindOne by _id of those at a fixed rate while a secondary is frozen for %v; both sides at once", freezeFor), millis, true}, {"frozen_member_p99", fmt.Sprintf("the 99 %% quantile of those that were due %v or more after the freeze began, over that of those before; both sides at once", freezeShock), times, true}},
 		// It takes as long as it takes.
 		fewer: 2, needs: needsChild,
 		open: func(st *stage) (contest, error) { return &frozenContest{together{stage: st}}, nil },
@@ -92,6 +95,7 @@ func (c *frozenContest) round(ctx context.Context, _ bool) (r round, err error) 
 	loading, end := context.WithCancel(ctx)
 	defer end()
 	fault := make(chan error, 1)
+	var began atomic.Pointer[time.Time]
 	go func() {
 		defer end()
 		fault <- func() error {
@@ -101,6 +105,8 @@ func (c *frozenContest) round(ctx context.Context, _ bool) (r round, err error) 
 			if _, err := st.server.child.obey(ctx, "freeze %d", victim.Index); err != nil {
 				return err
 			}
+			now := time.Now()
+			began.Store(&now)
 			interrupted := pause(ctx, freezeFor)
 			if _, err := st.server.child.obey(context.WithoutCancel(ctx), "unfreeze %d", victim.Index); err != nil {
 				return err
@@ -111,13 +117,26 @@ func (c *frozenContest) round(ctx context.Context, _ bool) (r round, err error) 
 	var mu sync.Mutex
 	var late time.Duration
 	c.both(func(s side) {
-		times, out, lag := gather(ctx, loading, rate, freezeLead+freezeFor+settleTimeout, readOne(st, s))
+		before, after := newLatencies(), newLatencies()
+		times, out, lag := gather(ctx, loading, rate, freezeLead+freezeFor+settleTimeout, readOne(st, s), func(intended, answered time.Time) {
+			switch from := began.Load(); {
+			case from == nil || answered.Before(*from):
+				before.record(answered.Sub(intended))
+			case intended.Sub(*from) >= freezeShock:
+				after.record(answered.Sub(intended))
+			}
+		})
 		mu.Lock()
 		defer mu.Unlock()
 		late = max(late, lag)
 		out.values = map[string]float64{}
 		if d, ok := times.most(); ok {
 			out.values["frozen_member_max"] = milliseconds(d)
+		}
+		was, read := before.at(99)
+		is, readOn := after.at(99)
+		if read && readOn {
+			out.values["frozen_member_p99"] = float64(is) / float64(was)
 		}
 		*r.of(s) = *out
 	})
