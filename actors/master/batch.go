@@ -110,8 +110,9 @@ type verdict struct {
 	again *again
 	// doubt is to be settled.
 	doubt *doubt
-	// unseen says that the reply is Unknown since what could tell more was not looked at.
-	unseen bool
+	// unseen is the doubt that a reply of Unknown leaves, where what could tell more was not looked
+	// at.
+	unseen *doubt
 }
 
 type again struct {

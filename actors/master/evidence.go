@@ -239,7 +239,7 @@ func (e *evidence) conclude(sent []attempt, why error) {
 			}}
 		case t == unseen:
 			e.unknown(i, sent, why)
-			e.b.verdicts[i].unseen = true
+			e.b.verdicts[i].unseen = v.doubt
 		case t == anyones:
 			e.unknown(i, sent, errors.New("evenkeel: a document with its _id is there, and whether this write or another has inserted it cannot be told"))
 		case hidden:

@@ -231,9 +231,9 @@ func (l *lane) send(b *batch) {
 		l.m.noBulk.Store(time.Now().Add(bulkPause).UnixNano())
 	}
 	l.decide(b)
-	doubts := b.doubts()
-	l.settle(b)
-	l.remember(b, doubts)
+	if l.settle(b) {
+		l.remember(b)
+	}
 }
 
 // makeRoom lets the next batch be half as long after a refusal, and twice as long

@@ -30,9 +30,9 @@ const (
 
 // unsettled are writes of a batch that were answered Unknown.
 type unsettled struct {
-	b      *batch
-	doubts map[int]*doubt // by their places in it
-	passed bool           // the lane has sent others since
+	b      *batch // whose verdicts say which, and why
+	open   int    // how many they are
+	passed bool   // the lane has sent others since
 	looks  int
 	due    time.Time // for the next one
 }
@@ -56,26 +56,22 @@ func (l *lane) cleared(it *item, o messages.Outcome) {
 	}
 }
 
-// doubts are those of a batch, by their places in it.
-func (b *batch) doubts() []*doubt {
-	ds := make([]*doubt, len(b.items))
-	for i := range ds {
-		ds[i] = b.verdicts[i].doubt
-	}
-	return ds
-}
-
 // remember keeps those of a batch that were answered Unknown and may be looked for again.
-func (l *lane) remember(b *batch, doubts []*doubt) {
-	x := &unsettled{b: b, doubts: map[int]*doubt{}, due: time.Now()}
-	sent, bytes := b.attempts.all(), 0
+func (l *lane) remember(b *batch) {
+	sent, open, bytes := b.attempts.all(), 0, 0
 	for i, it := range b.items {
-		if d := doubts[i]; d != nil && b.verdicts[i].unseen && it.number.Load() != 0 && l.promising(it, d, sent) {
-			x.doubts[i] = d
-			bytes += it.Cmd.Bytes
+		v := &b.verdicts[i]
+		if v.unseen == nil {
+			continue
 		}
+		if it.number.Load() == 0 || !l.promising(it, v.unseen, sent) {
+			v.unseen = nil
+			continue
+		}
+		open++
+		bytes += it.Cmd.Bytes
 	}
-	if len(x.doubts) == 0 || bytes > maxLateBytes {
+	if open == 0 || bytes > maxLateBytes {
 		return
 	}
 	l.mu.Lock()
@@ -86,7 +82,7 @@ func (l *lane) remember(b *batch, doubts []*doubt) {
 	if len(l.late) == maxLate {
 		l.late = slices.Delete(l.late, 0, 1)
 	}
-	l.late, l.lateDue = append(l.late, x), true
+	l.late, l.lateDue = append(l.late, &unsettled{b: b, open: open, due: time.Now()}), true
 }
 
 // lookLate looks once for those that are due.
@@ -126,7 +122,7 @@ func (l *lane) lookLate() {
 			x.due = time.Now().Add(firstLate << (2 * x.looks))
 			x.looks++
 		}
-		if len(x.doubts) > 0 && x.looks < lateLooks {
+		if x.open > 0 && x.looks < lateLooks {
 			left = append(left, x)
 		}
 	}
@@ -136,9 +132,9 @@ func (l *lane) lookLate() {
 func (l *lane) lookFor(ctx context.Context, x *unsettled, why error) {
 	b := &batch{items: x.b.items, attempts: x.b.attempts, verdicts: slices.Clone(x.b.verdicts)}
 	var sought []int
-	for i := range b.items {
-		if d := x.doubts[i]; d != nil {
-			b.verdicts[i] = verdict{doubt: d}
+	for i, v := range b.verdicts {
+		if v.unseen != nil {
+			b.verdicts[i] = verdict{doubt: v.unseen}
 			sought = append(sought, i)
 		}
 	}
@@ -152,7 +148,7 @@ func (l *lane) lookFor(ctx context.Context, x *unsettled, why error) {
 	for _, i := range sought {
 		v := b.verdicts[i]
 		switch {
-		case v.unseen:
+		case v.unseen != nil:
 			continue
 		case v.reply != nil && v.reply.Outcome == messages.Applied:
 			l.cleared(b.items[i], messages.Applied)
@@ -160,7 +156,8 @@ func (l *lane) lookFor(ctx context.Context, x *unsettled, why error) {
 		case v.again != nil || v.reply.Outcome == messages.NotApplied:
 			l.cleared(b.items[i], messages.NotApplied)
 		}
-		delete(x.doubts, i)
+		x.b.verdicts[i].unseen = nil
+		x.open--
 	}
 }
 

@@ -14,7 +14,7 @@ import (
 var errNoFence = errors.New("evenkeel: this server has no retryable writes to fence with")
 
 // settle finds out, within the batch's time, what became of the items that are in
-// doubt.
+// doubt, and reports whether any were.
 //
 // An attempt without a reply may have been executed, may never have arrived, or
 // may still be under way. The fence ends the last of these: it is a write of the
@@ -39,24 +39,23 @@ var errNoFence = errors.New("evenkeel: this server has no retryable writes to fe
 // The lane's own next write would be as good a fence as the no-op one that is
 // used here, but then its reply would have to wait for the read, and its write
 // concern may be weaker. A no-op costs one round trip, on a rare occasion.
-func (l *lane) settle(b *batch) {
+func (l *lane) settle(b *batch) (doubtful bool) {
 	sent := b.attempts.all()
 	stopped := l.stopped()
 	// Fewer and fewer are left open, and each that is decided got a reply verdict.
 	var promising []int
-	open := false
 	for i, it := range b.items {
 		d := b.verdicts[i].doubt
 		if d == nil {
 			continue
 		}
-		open = true
+		doubtful = true
 		if stopped == nil && l.promising(it, d, sent) {
 			promising = append(promising, i)
 		}
 	}
-	if !open {
-		return
+	if !doubtful {
+		return false
 	}
 	defer l.decide(b)
 	look := false
@@ -69,7 +68,7 @@ func (l *lane) settle(b *batch) {
 	e := newEvidence(b, promising, l.m.confirms)
 	if len(promising) == 0 {
 		e.conclude(sent, stopped)
-		return
+		return true
 	}
 	e.dismiss(sent)
 	l.decide(b) // Those need not wait for the others.
@@ -86,6 +85,7 @@ func (l *lane) settle(b *batch) {
 	})
 	e.token, e.ids = l.wire.token(), l.m.cfg.Encoder
 	e.conclude(sent, err)
+	return true
 }
 
 // promising reports whether a look at what a majority has may tell what became of a write.
