@@ -24,7 +24,7 @@ const (
 	micros    = "µs"
 	nanos     = "ns"
 	perOp     = "1/op"
-	times     = "times"
+	factor    = "times"
 )
 
 // Rows are all rows, in the order of the table.

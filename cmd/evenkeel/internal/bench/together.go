@@ -66,7 +66,10 @@ const (
 
 func frozenMember() scenario {
 	return scenario{
-		rows: []Row{{"frozen_member_max", fmt.Sprintf("the longest FindOne by _id of those at a fixed rate while a secondary is frozen for %v; both sides at once", freezeFor), millis, true}, {"frozen_member_p99", fmt.Sprintf("the 99 %% quantile of those that were due %v or more after the freeze began, over that of those before; both sides at once", freezeShock), times, true}},
+		rows: []Row{
+			{"frozen_member_max", fmt.Sprintf("the longest FindOne by _id of those at a fixed rate while a secondary is frozen for %v; both sides at once", freezeFor), millis, true},
+			{"frozen_member_p99", fmt.Sprintf("the 99 %% quantile of those that were due %v or more after the freeze began, over that of those before; both sides at once", freezeShock), factor, true},
+		},
 		// It takes as long as it takes.
 		fewer: 2, needs: needsChild,
 		open: func(st *stage) (contest, error) { return &frozenContest{together{stage: st}}, nil },
