@@ -172,7 +172,7 @@ func (p *party) hosts() []string {
 	return out
 }
 
-func notLive(h slave.Stat) bool { return h.State != slave.Live }
+func isLive(h slave.Stat) bool { return h.State == slave.Live }
 
 // partyList is the apps of a storm.
 type partyList struct {

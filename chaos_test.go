@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"os"
-	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -239,14 +238,32 @@ func (x *storm) recover() {
 	}
 	x.log.add(x.since(), "the set is steady")
 	for _, p := range x.parties.lasting() {
-		eventually(t, fmt.Sprintf("all hosts of %q are live again, and its writes are not held: %v", p.name, p.hosts()), func() bool {
-			st := p.Stat()
-			return st.Primary != "" && !slices.ContainsFunc(st.Hosts, notLive)
-		})
+		x.mustRecover(p)
 		x.log.add(x.since(), "all hosts of %q are live", p.name)
 		x.mustServe(p)
 		x.log.add(x.since(), "%q serves", p.name)
 	}
+}
+
+// mustRecover waits until each host of an app has been live again, and its writes are not held. Not
+// until all are at one moment: the load goes on, and a machine that lets it wait for longer than a
+// read may has now this host ejected and now that one.
+func (x *storm) mustRecover(p *party) {
+	before, back := p.hosts(), map[string]bool{}
+	defer func() {
+		if x.t.Failed() {
+			x.t.Logf("its hosts when the set was steady: %v\nand now: %v", before, p.hosts())
+		}
+	}()
+	eventually(x.t, fmt.Sprintf("all hosts of %q are live again, and its writes are not held", p.name), func() bool {
+		st := p.Stat()
+		all := true
+		for _, h := range st.Hosts {
+			back[h.Host] = back[h.Host] || isLive(h)
+			all = all && back[h.Host]
+		}
+		return all && st.Primary != ""
+	})
 }
 
 // dismiss stops the apps, and waits until no socket of theirs is left.

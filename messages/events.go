@@ -133,6 +133,8 @@ type HostEjected struct {
 type HostRestored struct {
 	Header
 	After time.Duration `json:"after"`
+	// Floor says that it is as slow as it was, and that too few hosts were left without it.
+	Floor bool `json:"floor"`
 }
 
 // HostRestarting: the supervisor restarts a slave that failed.
@@ -315,7 +317,11 @@ func (e HostEjected) String() string {
 }
 
 func (e HostRestored) String() string {
-	return fmt.Sprintf("%s is restored after %v", e.Host, e.After.Round(time.Millisecond))
+	s := fmt.Sprintf("%s is restored after %v", e.Host, e.After.Round(time.Millisecond))
+	if e.Floor {
+		s += ": it is slow, and too few others are left"
+	}
+	return s
 }
 
 func (e HostRestarting) String() string {

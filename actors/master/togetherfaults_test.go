@@ -94,7 +94,7 @@ func TestThePrimaryIsKilledInTheMiddleOfABulkWrite(t *testing.T) {
 	o := startSet(t, replset.Options{ElectionTimeout: 300 * time.Millisecond}, Config{WriteTimeout: 20 * time.Second})
 	o.write("seq", insertOf("other"))
 	primary := o.primary()
-	primary.Slow("bulkWrite", 300*time.Millisecond)
+	primary.Slow("bulkWrite", time.Hour) // Until it is killed.
 	asked := make([]chan *messages.WriteReply, 0, 100)
 	o.held(func() {
 		for n := range 50 {

@@ -26,15 +26,22 @@ type desk struct {
 	load load.Load
 	free bool
 
-	mu     sync.Mutex
-	got    []*request.Read // mu
-	inline []bool          // mu; whether the caller offered to do the work
-	ran    int             // mu; how often it has done it
+	mu      sync.Mutex
+	recalls int
+	got     []*request.Read // mu
+	inline  []bool          // mu; whether the caller offered to do the work
+	ran     int             // mu; how often it has done it
 }
 
 func (d *desk) Host() string        { return d.name }
 func (d *desk) Incarnation() uint64 { return d.inc }
 func (d *desk) Load() *load.Load    { return &d.load }
+
+func (d *desk) Recall() {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.recalls++
+}
 
 func (d *desk) Offer(r *request.Read, inline bool) (func(), error) {
 	d.mu.Lock()
@@ -262,6 +269,24 @@ func TestAReadThatHungAtTheOnlyHostItMayGoToIsSentThereAgainOnceThatIsBack(t *te
 		r.Failed(read, a, errors.New("reset"))
 		if rep := now(t, done); rep.Err == nil || rep.Err.Error() != "reset" || len(a.got) != 2 {
 			t.Errorf("got %+v after %d offers", rep, len(a.got))
+		}
+	})
+}
+
+func TestAnEjectedHostIsAskedBackWhenTheOthersAreLost(t *testing.T) {
+	inHall(t, func(t *testing.T, r *Router) {
+		a, b, c := &desk{name: "a:1", inc: 1}, &desk{name: "b:1", inc: 2}, &desk{name: "c:1", inc: 3}
+		for _, d := range []*desk{a, b, c} {
+			r.Join(d, request.Member{})
+		}
+		r.Eject(a)
+		r.Leave(b)
+		if a.recalls != 0 {
+			t.Error("it was recalled while one of two was left")
+		}
+		r.Leave(c)
+		if a.recalls != 1 || b.recalls+c.recalls != 0 {
+			t.Errorf("recalled %d times, and the others %d and %d", a.recalls, b.recalls, c.recalls)
 		}
 	})
 }

@@ -76,13 +76,13 @@ type Balancer struct {
 	slowStart time.Duration
 
 	mu      sync.Mutex
-	rng     *rand.Rand      // mu
-	hosts   []*target       // mu; live hosts in the order of their names
-	ejected []uint64        // mu; incarnations that are connected, and kept from reads
-	scratch []*target       // mu; the candidates of the pick under way
-	decayed time.Time       // mu; when shares were last decayed
-	first   time.Time       // mu; when the first host of all joined
-	seen    map[string]bool // mu; hosts that joined together with the first one
+	rng     *rand.Rand       // mu
+	hosts   []*target        // mu; live hosts in the order of their names
+	ejected []request.Target // mu; connected, and kept from reads, in the order in which they were ejected
+	scratch []*target        // mu; the candidates of the pick under way
+	decayed time.Time        // mu; when shares were last decayed
+	first   time.Time        // mu; when the first host of all joined
+	seen    map[string]bool  // mu; hosts that joined together with the first one
 }
 
 // target is one live host. Its fields are the Balancer's, under its lock.
@@ -150,13 +150,19 @@ func (b *Balancer) level(t *target) {
 	}
 }
 
-// Leave takes an incarnation of a host out. It reports whether it was live.
-func (b *Balancer) Leave(host request.Target) bool {
+// Leave takes an incarnation of a host out. It reports whether it was live, and returns those of the
+// ejected hosts that would not be if they were to be ejected now: too few are left without them.
+func (b *Balancer) Leave(host request.Target) (live bool, needed []request.Target) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	b.forget(host.Incarnation())
-	return b.remove(host.Incarnation())
+	live = b.remove(host.Incarnation())
+	return live, slices.Clone(b.ejected[:max(0, len(b.ejected)-b.mayBeOut())])
 }
+
+// mayBeOut is how many of the connected hosts may be ejected: half of them, and never the last.
+// b.mu must be held.
+func (b *Balancer) mayBeOut() int { return (len(b.hosts) + len(b.ejected)) / 2 }
 
 // Eject takes a host out that is connected and should not be read from, unless more
 // than half of the hosts would then be out, or none would remain. Join lets it in
@@ -164,11 +170,10 @@ func (b *Balancer) Leave(host request.Target) bool {
 func (b *Balancer) Eject(host request.Target) bool {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	out := len(b.ejected) + 1
-	if len(b.hosts) < 2 || out > (len(b.hosts)+len(b.ejected))/2 || !b.remove(host.Incarnation()) {
+	if len(b.ejected) >= b.mayBeOut() || !b.remove(host.Incarnation()) {
 		return false
 	}
-	b.ejected = append(b.ejected, host.Incarnation())
+	b.ejected = append(b.ejected, host)
 	return true
 }
 
@@ -181,7 +186,7 @@ func (b *Balancer) remove(inc uint64) bool {
 
 // forget takes an incarnation off the ejected ones. b.mu must be held.
 func (b *Balancer) forget(inc uint64) {
-	b.ejected = slices.DeleteFunc(b.ejected, func(i uint64) bool { return i == inc })
+	b.ejected = slices.DeleteFunc(b.ejected, func(t request.Target) bool { return t.Incarnation() == inc })
 }
 
 // Counts returns how many live hosts are primaries and how many are not, of those that

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"maps"
 	"math"
+	"math/rand/v2"
 	"slices"
 	"strings"
 	"testing"
@@ -27,6 +28,7 @@ type fake struct {
 func (f *fake) Host() string        { return f.name }
 func (f *fake) Incarnation() uint64 { return f.inc }
 func (f *fake) Load() *load.Load    { return &f.load }
+func (f *fake) Recall()             {}
 func (f *fake) Offer(*request.Read, bool) (func(), error) {
 	return nil, messages.ErrNotLive
 }
@@ -253,6 +255,71 @@ func TestNeverMoreThanHalfOfTheHostsNorTheLastIsEjected(t *testing.T) {
 	}
 }
 
+// Whatever comes and goes, in any order: a walk over many states, each held against what the floor says.
+func TestTheFloorHoldsWhateverComesAndGoes(t *testing.T) {
+	for members := 1; members <= 6; members++ {
+		rng := rand.New(rand.NewPCG(1, uint64(members)))
+		b := NewBalancer(Adaptive, DefaultSlowStart, 1)
+		var live, out []*fake // As it should be; out in the order of the ejections.
+		without := func(list []*fake, f *fake) []*fake {
+			return slices.DeleteFunc(slices.Clone(list), func(g *fake) bool { return g == f })
+		}
+		inc, recalls := uint64(0), 0
+		for range 5_000 {
+			known := append(slices.Clone(live), out...)
+			if len(known) < members && rng.IntN(3) == 0 {
+				inc++
+				f := &fake{name: fmt.Sprint("h", inc), inc: inc}
+				b.Join(f, request.Member{}, epoch)
+				live = append(live, f)
+				continue
+			}
+			if len(known) == 0 {
+				continue
+			}
+			f := known[rng.IntN(len(known))]
+			switch isLive := slices.Contains(live, f); rng.IntN(4) {
+			case 0, 1:
+				may := isLive && 2*(len(out)+1) <= len(known)
+				if got := b.Eject(f); got != may {
+					t.Fatalf("%d live, %d out: ejected %v, want %v", len(live), len(out), got, may)
+				}
+				if may {
+					live, out = without(live, f), append(out, f)
+				}
+			case 2:
+				b.Join(f, request.Member{}, epoch)
+				if !isLive {
+					live, out = append(live, f), without(out, f)
+				}
+			case 3:
+				was, needed := b.Leave(f)
+				live, out = without(live, f), without(out, f)
+				if was != isLive {
+					t.Fatalf("it was live: %v, want %v", was, isLive)
+				}
+				if n := max(0, len(out)-(len(live)+len(out))/2); len(needed) != n {
+					t.Fatalf("%d live, %d out: %d are recalled, want %d", len(live), len(out), len(needed), n)
+				}
+				for i, target := range needed {
+					if target != request.Target(out[0]) {
+						t.Errorf("number %d that is recalled is not the one that is out for longest", i)
+					}
+					b.Join(target, request.Member{}, epoch)
+					live, out = append(live, out[0]), out[1:]
+					recalls++
+				}
+			}
+			if p, s := b.Counts(nil); p+s != len(live) || len(live) == 0 && len(out) > 0 || len(out) > len(live) {
+				t.Fatalf("%d live and %d out, and it has %d", len(live), len(out), p+s)
+			}
+		}
+		if members > 1 && recalls == 0 {
+			t.Error("none was ever recalled")
+		}
+	}
+}
+
 func TestAnEjectedHostComesBackWithJoinAndCountsNoMoreWhenItLeaves(t *testing.T) {
 	b, hosts := set(t, Adaptive, 2)
 	if !b.Eject(hosts["s0"]) || b.Live(hosts["s0"].inc) {
@@ -275,7 +342,7 @@ func TestALateLeaveOfAnEarlierIncarnationDoesNotTakeTheHostOut(t *testing.T) {
 	b, hosts := set(t, Adaptive, 2)
 	again := &fake{name: "s0", inc: 99}
 	b.Join(again, request.Member{Primary: false}, epoch)
-	if b.Leave(hosts["s0"]) || !b.Live(99) {
+	if live, _ := b.Leave(hosts["s0"]); live || !b.Live(99) {
 		t.Error("the new incarnation is out")
 	}
 }

@@ -317,7 +317,11 @@ func (r *Router) Join(host request.Target, as request.Member) {
 
 // Leave takes a host out.
 func (r *Router) Leave(host request.Target) {
-	if r.balancer.Leave(host) {
+	live, needed := r.balancer.Leave(host)
+	for _, ejected := range needed {
+		ejected.Recall()
+	}
+	if live {
 		r.degraded.review()
 	}
 }

@@ -102,6 +102,20 @@ var edges = []edge{
 		[8]string{same, same, same, same, same, same, same, same}},
 	{"reads are slow", "slowMsg", nil, func(s *stage) { s.h.send(s.pid, slowMsg{service: s.service(), reason: "slow"}) },
 		[8]string{same, same, same, toEjected, same, same, same, same}},
+	{"too few others are left, and it has given no replies", "recallMsg", nil, func(s *stage) { s.h.send(s.pid, recallMsg{service: s.service()}) },
+		[8]string{same, same, same, same, same, same, same, same}},
+	{"too few others are left, and it was slow", "recallMsg", map[State]func(*stage){
+		Ejected: func(s *stage) {
+			s.reach(Live)
+			s.h.send(s.pid, slowMsg{service: s.service(), reason: "slow"})
+			synctest.Wait()
+		},
+	}, func(s *stage) { s.h.send(s.pid, recallMsg{service: s.service()}) },
+		[8]string{never, never, never, never, never, toLive, never, never}},
+	{"too few others are left, and it lags", "recallMsg", map[State]func(*stage){
+		Ejected: func(s *stage) { s.reach(Live); s.behind(time.Minute); synctest.Wait() },
+	}, func(s *stage) { s.h.send(s.pid, recallMsg{service: s.service()}) },
+		[8]string{never, never, never, never, never, same, never, never}},
 	{"a reply is not one to the question", "brokenMsg", nil, func(s *stage) {
 		s.h.send(s.pid, brokenMsg{service: s.service(), err: &messages.ProtocolError{Host: "a:1", Reason: "garbage"}})
 	}, [8]string{same, same, same, restart, same, restart, same, same}},
@@ -393,6 +407,7 @@ func late(n uint64) []any {
 		hungMsg{service: n}, hungMsg{service: n, suspect: true},
 		slowMsg{service: n, reason: "slow"},
 		brokenMsg{service: n, err: wrong},
+		recallMsg{service: n},
 		tickMsg{wait: n},
 		answerMsg{wait: n}, answerMsg{wait: n, err: errReset},
 		duplicateMsg{of: "z:1", process: bson.ObjectID{byte(n)}}, // Not the process that is there.

@@ -101,6 +101,19 @@ func (i *incarnation) eject(reason string, slow bool) {
 	i.after(jittered(i.probeWait))
 }
 
+// onRecall: too few other hosts are left. A slow host is better than none; one that gave no replies
+// must give one first, and is asked for it at once.
+func (i *incarnation) onRecall() {
+	switch {
+	case i.behind: // No reads are better than old ones.
+	case i.slow:
+		i.restore(true)
+	case i.timer != nil: // Or it is being asked.
+		i.probeWait = probeFirst
+		i.runProbe()
+	}
+}
+
 // ejections says how long an ejected host waits for its first probe.
 type ejections struct {
 	n    int
@@ -152,5 +165,5 @@ func (i *incarnation) onProbed(err error) {
 		i.after(jittered(probeFirst))
 		return
 	}
-	i.restore()
+	i.restore(false)
 }

@@ -265,6 +265,52 @@ func TestAnEjectedHostIsProbedWithAReadThatHungAndRestored(t *testing.T) {
 	})
 }
 
+func TestAHostThatGaveNoRepliesIsProbedAtOnceWhenItIsNeeded(t *testing.T) {
+	inWorld(t, func(w *world) {
+		h, c, target := w.live("a:1")
+		c.hangs()
+		w.offered(target, 2, rangeRead)
+		w.pass(500 * time.Millisecond)
+		w.pass(10 * time.Second) // Its probes are far between by now.
+		w.is(h, Ejected)
+		for { // Until it waits for the next one.
+			sent := len(c.commands())
+			if w.pass(testHungAfter / 2); len(c.commands()) > sent {
+				break
+			}
+		}
+		w.pass(testHungAfter)
+		c.thaws()
+		target.Recall()
+		synctest.Wait()
+		w.is(h, Live)
+		if e := w.events(); e[len(e)-1].(messages.HostRestored).Floor {
+			t.Error("it is said to be slow")
+		}
+	})
+}
+
+func TestASlowHostServesWhenTheOthersAreLost(t *testing.T) {
+	inWorld(t, func(w *world) {
+		a, b := w.paced("a:1", time.Millisecond), w.paced("b:1", time.Millisecond)
+		w.load(2*time.Second, a, b)
+		b.takes.Store(int64(50 * time.Millisecond))
+		w.load(2*time.Second, a, b)
+		w.is(b.Host, Ejected)
+		a.Leave("removed")
+		synctest.Wait()
+		w.told()
+		b.target.Recall()
+		synctest.Wait()
+		w.is(b.Host, Live)
+		if e, ok := w.events()[0].(messages.HostRestored); !ok || !e.Floor {
+			t.Errorf("told %+v", e)
+		}
+		w.load(time.Second, b)
+		w.is(b.Host, Live)
+	})
+}
+
 func TestAProbeTellsWhetherTheHostAnswersNotWhetherItLikesTheQuestion(t *testing.T) {
 	for _, c := range []struct {
 		name string

@@ -42,7 +42,7 @@ type (
 		conn uint64
 		err  *mongoconn.MovedError
 	}
-	// hungMsg, slowMsg and brokenMsg come from the service of that number.
+	// hungMsg, slowMsg, brokenMsg and recallMsg come from the service of that number.
 	hungMsg struct {
 		internal
 		service uint64
@@ -57,6 +57,10 @@ type (
 		internal
 		service uint64
 		err     error
+	}
+	recallMsg struct {
+		internal
+		service uint64
 	}
 	// tickMsg and answerMsg end a wait that the state has begun.
 	tickMsg struct {
@@ -175,6 +179,10 @@ func (i *incarnation) Receive(ctx actor.Context) {
 	case brokenMsg:
 		if i.svc != nil && msg.service == i.svc.inc {
 			i.onWrong(msg.err)
+		}
+	case recallMsg:
+		if i.state == Ejected && msg.service == i.svc.inc {
+			i.onRecall()
 		}
 	case tickMsg:
 		if msg.wait == i.wait {
@@ -341,12 +349,11 @@ func (i *incarnation) live() {
 // serviceOf makes a service over a connection.
 func (i *incarnation) serviceOf(conn Conn) *service {
 	h, inc, self := i.h, numbers.Add(1), i.self
-	return newService(h, inc, conn, func(suspect bool) {
-		h.send(self, hungMsg{service: inc, suspect: suspect})
-	}, func(reason string) {
-		h.send(self, slowMsg{service: inc, reason: reason})
-	}, func(err error) {
-		h.send(self, brokenMsg{service: inc, err: err})
+	return newService(h, inc, conn, reports{
+		hung:   func(suspect bool) { h.send(self, hungMsg{service: inc, suspect: suspect}) },
+		slow:   func(reason string) { h.send(self, slowMsg{service: inc, reason: reason}) },
+		broken: func(err error) { h.send(self, brokenMsg{service: inc, err: err}) },
+		recall: func() { h.send(self, recallMsg{service: inc}) },
 	})
 }
 

@@ -121,7 +121,7 @@ func (i *incarnation) onLag() {
 	case i.state == Live && far:
 		i.lagging(i.lag)
 	case i.state == Ejected && i.behind && !far:
-		i.restore()
+		i.restore(false)
 	}
 }
 
@@ -138,13 +138,13 @@ func (i *incarnation) lagging(lag time.Duration) {
 	h.emit(messages.HostEjected{Header: h.header(), Reason: reason, Evacuated: moved})
 }
 
-// restore lets an ejected host serve again.
-func (i *incarnation) restore() {
+// restore lets an ejected host serve again; floor says that it is needed as it is.
+func (i *incarnation) restore(floor bool) {
 	h := i.h
 	out, role := time.Since(i.since), roleOf(i.hello.Kind)
 	i.enter(Live, role, "")
 	i.probe, i.behind = nil, false
 	i.svc.reopen()
-	h.emit(messages.HostRestored{Header: h.header(), After: out})
+	h.emit(messages.HostRestored{Header: h.header(), After: out, Floor: floor})
 	h.cfg.Router.Join(i.svc, i.member())
 }

@@ -36,22 +36,28 @@ type service struct {
 	flying map[*attempt]bool // mu; attempts that may be evacuated
 	paces  [classes]pace     // mu
 	latest *command.Read     // mu; the latest that may be evacuated, to probe with
-	slow   func(reason string)
-	broken func(error)
+	reports
 	// answeredAt is when the server answered last; nil before.
 	answeredAt atomic.Pointer[time.Time]
 	// drained ends a drain; nil while there is none.
 	drained func() // mu
 }
 
-// newService makes a service. When it finds that reads hang, are slow, or are answered with what is
-// no answer, it calls those functions, from any goroutine.
-func newService(h *Host, inc uint64, conn Conn, hung func(suspect bool), slow func(reason string), broken func(error)) *service {
-	s := &service{host: h, inc: inc, conn: conn, slow: slow, broken: broken, open: true, flying: map[*attempt]bool{}}
+// reports are what a service calls, from any goroutine.
+type reports struct {
+	hung   func(suspect bool)  // reads get no reply
+	slow   func(reason string) // reads are slow
+	broken func(error)         // they are answered with what is no answer
+	recall func()              // the router needs the host
+}
+
+// newService makes a service.
+func newService(h *Host, inc uint64, conn Conn, to reports) *service {
+	s := &service{host: h, inc: inc, conn: conn, reports: to, open: true, flying: map[*attempt]bool{}}
 	s.point.init(h.cfg.PointWorkers)
 	s.other.init(h.cfg.OtherWorkers)
 	s.ctx, s.cancel = context.WithCancel(context.Background())
-	s.health = newHealth(h.cfg.HungReads, h.cfg.HungAfter, s.othersAnswer, hung)
+	s.health = newHealth(h.cfg.HungReads, h.cfg.HungAfter, s.othersAnswer, to.hung)
 	s.cursors = newCursors(h, inc)
 	if h.cfg.Paces != nil {
 		h.cfg.Paces.join(s)
@@ -73,6 +79,9 @@ func (s *service) Incarnation() uint64 { return s.inc }
 
 // Load implements request.Target.
 func (s *service) Load() *load.Load { return &s.load }
+
+// Recall implements request.Target.
+func (s *service) Recall() { s.recall() }
 
 // Offer implements request.Target.
 func (s *service) Offer(r *request.Read, inline bool) (run func(), err error) {

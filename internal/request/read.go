@@ -21,6 +21,8 @@ type Target interface {
 	// return a function that the caller must call at once, and which serves the read in the
 	// caller's goroutine, or fails to: the reply comes as ever.
 	Offer(r *Read, inline bool) (run func(), err error)
+	// Recall says that too few hosts are left without this one, which was ejected. It never blocks.
+	Recall()
 }
 
 // Member is what a live host is in its set.

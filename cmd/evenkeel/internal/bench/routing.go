@@ -38,6 +38,7 @@ type idle struct {
 func (h *idle) Host() string        { return h.host }
 func (h *idle) Incarnation() uint64 { return h.inc }
 func (h *idle) Load() *load.Load    { return &h.load }
+func (h *idle) Recall()             {}
 func (h *idle) Offer(*request.Read, bool) (func(), error) {
 	return nil, messages.ErrNotLive
 }
