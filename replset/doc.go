@@ -24,7 +24,7 @@
 //
 // Faults of commands are for some of them, for one application, for a share, or a
 // number of times: see [Target]. The command configureFailPoint is there as well, with
-// failCommand.
+// failCommand and onPrimaryTransactionalWrite.
 //
 // Replication goes through this process, not through sockets: what a fault does to
 // a client's connections, and what Partition does between members, are separate

@@ -70,6 +70,45 @@ func hasExpr(m matcher) bool {
 // has to ask Match. The slice must not be modified.
 func (f *Filter) IDs() (ids []bson.RawValue, ok bool) { return f.ids, f.byID }
 
+// RangesOverID reports whether the filter asks all documents for an _id above or below something: a server
+// finds them by the index on _id, and so in its order.
+func (f *Filter) RangesOverID() bool { return !f.byID && rangesOverID(f.root) }
+
+func rangesOverID(m matcher) bool {
+	switch m := m.(type) {
+	case *field:
+		return m.dotted == "_id" && isRange(m.p)
+	case and:
+		return slices.ContainsFunc(m, rangesOverID)
+	}
+	return false
+}
+
+func isRange(p predicate) bool {
+	switch p := p.(type) {
+	case *leaf:
+		_, ok := p.t.(*ordered)
+		return ok
+	case every:
+		return slices.ContainsFunc(p, isRange)
+	}
+	return false
+}
+
+// HasAny reports whether a document has any of the fields of an index's key.
+func HasAny(doc, key bson.Raw) bool {
+	e := elementsOf(key)
+	for {
+		name, _, ok := e.next()
+		if !ok {
+			return false
+		}
+		if splitPath(string(name)).any(doc, true, exists{}) {
+			return true
+		}
+	}
+}
+
 // matcher is a condition on a document. Where s is not nil, what fails leaves its error
 // there.
 type matcher interface {

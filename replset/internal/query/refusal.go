@@ -25,7 +25,7 @@ const (
 	dollarPrefixedFieldName   = 52
 	invalidIDField            = 53
 	notSingleValueField       = 54
-	notExactValueField        = 102
+	notExactValueField        = 111
 	emptyFieldName            = 56
 	immutableField            = 66
 	invalidOptions            = 72

@@ -40,7 +40,7 @@ func TestUpsertsTakeOverWhatTheQueryPins(t *testing.T) {
 		{`{_id: 1}`, `{_id: 2}`, 66, "altered to _id: 2"},
 		{`{a: 1, $and: [{a: 2}]}`, `{$set: {x: 1}}`, 54, "path 'a' is matched twice"},
 		{`{a: {b: 1}, "a.b": 1}`, `{$set: {x: 1}}`, 54, "both paths 'a.b' and 'a' are matched"},
-		{`{"_id.x": 1}`, `{a: 1}`, 102, "must be exactly specified"},
+		{`{"_id.x": 1}`, `{a: 1}`, 111, "must be exactly specified"},
 		{`{a: 1}`, `{$set: {"a.b": 1}}`, 28, "Cannot create field 'b'"},
 		{`{a: 1}`, `{$setOnInsert: {"a.b": 1}}`, 28, "Cannot create field 'b'"},
 		{`{a: "x"}`, `{$inc: {a: 1}}`, 14, "Cannot apply $inc"},

@@ -213,6 +213,7 @@ type IndexInfo struct {
 	Name   string
 	Key    bson.Raw
 	Unique bool
+	Sparse bool     // it has no document without any of its fields
 	Spec   bson.Raw // the whole specification, as listIndexes returns it
 }
 

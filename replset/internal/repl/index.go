@@ -17,7 +17,6 @@ import (
 type index struct {
 	info   IndexInfo
 	fields []string // the dotted paths of the key
-	sparse bool
 }
 
 // idIndex is the one that every collection has.
@@ -52,7 +51,7 @@ func newIndex(spec bson.Raw) (*index, error) {
 		return nil, refuse(codeCannotCreateIndex, "an index needs a name: %s", spec)
 	}
 	ix.info.Unique = isTrue(spec.Lookup("unique"))
-	ix.sparse = isTrue(spec.Lookup("sparse"))
+	ix.info.Sparse = isTrue(spec.Lookup("sparse"))
 	elements, err := key.Elements()
 	if err != nil || len(elements) == 0 {
 		return nil, refuse(codeCannotCreateIndex, "an index needs a field in its key: %s", spec)
@@ -96,7 +95,7 @@ func (ix *index) keys(doc bson.Raw) ([]indexKey, error) {
 	if err := b.expand(doc, slices.Clone(ix.fields)); err != nil {
 		return nil, err
 	}
-	if ix.sparse && !b.found {
+	if ix.info.Sparse && !b.found {
 		return nil, nil
 	}
 	return b.out, nil

@@ -154,16 +154,22 @@ func (w *writer) CreateIndex(db, coll string, spec bson.Raw) (created bool, err 
 		return false, err
 	}
 	c := w.coll(db, coll)
-	for _, have := range c.indexes {
-		sameKey, sameName := have.sameKey(ix), have.info.Name == ix.info.Name
-		switch {
-		case sameKey && (have == idIndex || sameName && have.info.Unique == ix.info.Unique && have.sparse == ix.sparse):
+	same := func(have *index) bool {
+		return have.sameKey(ix) && (have == idIndex || have.info.Unique == ix.info.Unique && have.info.Sparse == ix.info.Sparse)
+	}
+	// By its name first, as in a server.
+	if i := slices.IndexFunc(c.indexes, func(have *index) bool { return have.info.Name == ix.info.Name }); i >= 0 {
+		have := c.indexes[i]
+		if same(have) {
 			return false, nil
-		case sameName:
-			return false, refuse(codeIndexKeySpecsConflict, "An existing index has the same name as the requested index. When index names are not specified, they are auto generated and can cause conflicts. Please refer to our documentation. Requested index: %s, existing index: %s", shown(ix.info.Spec), shown(have.info.Spec))
-		case sameKey:
+		}
+		return false, refuse(codeIndexKeySpecsConflict, "An existing index has the same name as the requested index. When index names are not specified, they are auto generated and can cause conflicts. Please refer to our documentation. Requested index: %s, existing index: %s", shown(ix.info.Spec), shown(have.info.Spec))
+	}
+	if i := slices.IndexFunc(c.indexes, same); i >= 0 {
+		if have := c.indexes[i]; have != idIndex {
 			return false, refuse(codeIndexOptionsConflict, "Index already exists with a different name: %s", have.info.Name)
 		}
+		return false, nil
 	}
 	if err := c.addIndex(ix, true); err != nil {
 		return false, err

@@ -66,7 +66,8 @@ func runAggregate(c *conn, r *request) error {
 	var res results
 	err = c.s.node.View(r.readLevel, func(s repl.Snapshot) error {
 		coll := s.Collection(r.db, name)
-		if err := h.check(r.db, name, coll); err != nil {
+		hinted, err := h.index(r.db, name, coll)
+		if err != nil {
 			return err
 		}
 		if about != nil {
@@ -80,7 +81,7 @@ func runAggregate(c *conn, r *request) error {
 		// The leading $match, if any, finds by _id; it is run once more with the rest.
 		var scanned error
 		next, stop := iter.Pull(func(yield func(bson.Raw) bool) {
-			scanned = eachMatch(c.opCtx, coll, pipeline.Filter(), yield)
+			scanned = eachMatch(c.opCtx, coll, pipeline.Filter(), hinted, yield)
 		})
 		defer stop()
 		docs, err := pipeline.Run(next)

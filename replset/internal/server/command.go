@@ -152,7 +152,7 @@ func (c *conn) dispatch() (*failure, error) {
 	if err := c.suffer(ctx, c.blow); err != nil {
 		return nil, err
 	}
-	fail := c.s.fails.match(r.cmd, c.appName, r)
+	fail := c.failCommand()
 	if fail != nil {
 		if err := fail.act(ctx); err != nil {
 			return fail, err

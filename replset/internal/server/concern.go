@@ -84,7 +84,7 @@ func (c *conn) awaitReadConcern(ctx context.Context) error {
 		return refuse(codeInvalidOptions, "readConcern afterClusterTime can be specified only with readConcern level 'majority', 'local' or 'snapshot'")
 	}
 	if c.s.node.Status().Role == repl.Standalone {
-		return refuse(123, "node needs to be a replica set member to use read concern")
+		return refuse(codeNotAReplicaSet, "node needs to be a replica set member to use read concern")
 	}
 	if now := c.s.node.ClusterTime(); now.Before(after) {
 		return refuse(codeInvalidOptions, "readConcern afterClusterTime value must not be greater than the current clusterTime. Requested clusterTime: { ts: Timestamp(%d, %d) }; current clusterTime: { ts: Timestamp(%d, %d) }", after.T, after.I, now.T, now.I)

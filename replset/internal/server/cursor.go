@@ -99,7 +99,7 @@ func (s *cursors) take(id int64) (*cursor, error) {
 		return nil, refuse(codeCursorNotFound, "cursor id %d not found", id)
 	}
 	if cur.busy {
-		return nil, refuse(12051, "cursor id %d is already in use", id)
+		return nil, refuse(codeCursorInUse, "cursor id %d is already in use", id)
 	}
 	cur.busy = true
 	return cur, nil

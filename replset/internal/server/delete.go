@@ -1,6 +1,8 @@
 package server
 
 import (
+	"errors"
+
 	"go.mongodb.org/mongo-driver/v2/bson"
 
 	"github.com/evenkeel/evenkeel/replset/internal/query"
@@ -108,10 +110,12 @@ func (b *batch) delete(ns namespace, index int, st *deleteStatement) error {
 		}
 		return nil
 	})
-	if err != nil {
+	switch {
+	case errors.Is(err, errUncommitted):
+		return b.fail(index, err)
+	case err != nil:
 		return err
-	}
-	if failure != nil {
+	case failure != nil:
 		return b.fail(index, failure)
 	}
 	b.into.done(index, o)
@@ -123,14 +127,15 @@ func (b *batch) applyDelete(w repl.Writer, ns namespace, f *query.Filter, st *de
 		return 0, err
 	}
 	have := w.Collection(ns.db, ns.coll)
-	if err := st.hint.check(ns.db, ns.coll, have); err != nil {
+	hinted, err := st.hint.index(ns.db, ns.coll, have)
+	if err != nil {
 		return 0, err
 	}
 	limit := int64(1)
 	if st.many {
 		limit = 0
 	}
-	docs, err := firstMatches(b.c.opCtx, have, f, nil, false, 0, limit)
+	docs, err := firstMatches(b.c.opCtx, have, f, hinted, nil, false, 0, limit)
 	if err != nil {
 		return 0, err
 	}

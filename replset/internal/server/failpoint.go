@@ -13,8 +13,8 @@ import (
 	"go.mongodb.org/mongo-driver/v2/bson"
 )
 
-// failPoints holds the one fail point there is, failCommand.
-type failPoints struct {
+// failPoint is one of the two there are: failCommand, and onPrimaryTransactionalWrite.
+type failPoint struct {
 	active atomic.Bool // read by every command before the lock is taken
 	mu     sync.Mutex
 	mode   failMode
@@ -30,7 +30,8 @@ type failMode struct {
 	probability float64
 }
 
-// failure is what failCommand does to a command.
+// failure is what failCommand does to a command, or onPrimaryTransactionalWrite to a write with a
+// transaction number that is about to be committed.
 type failure struct {
 	commands          []string
 	all               bool
@@ -47,7 +48,7 @@ type failure struct {
 	writeConcernError bson.Raw
 }
 
-func (f *failPoints) set(mode failMode, what *failure) (count int64) {
+func (f *failPoint) set(mode failMode, what *failure) (count int64) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.mode, f.what = mode, what
@@ -55,15 +56,24 @@ func (f *failPoints) set(mode failMode, what *failure) (count int64) {
 	return f.count
 }
 
-// match returns what to do to a command, or nil, and uses up one of the fail
-// point's times.
-func (f *failPoints) match(cmd *command, app string, r *request) *failure {
-	if !f.active.Load() || cmd == configureFailPointCommand {
+// failCommand returns what to do to the command, or nil.
+func (c *conn) failCommand() *failure {
+	r := &c.req
+	if r.cmd == configureFailPointCommand {
+		return nil
+	}
+	return c.s.fails.fire(func(w *failure) bool { return w.matches(r.cmd, c.appName, r) })
+}
+
+// fire returns what to do, or nil, and uses up one of the fail point's times. It is not in vain where
+// it is for what has come.
+func (f *failPoint) fire(isFor func(*failure) bool) *failure {
+	if !f.active.Load() {
 		return nil
 	}
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	if !f.mode.on || !f.what.matches(cmd, app, r) {
+	if !f.mode.on || !isFor(f.what) {
 		return nil
 	}
 	if f.mode.skip > 0 {
@@ -124,14 +134,19 @@ func (w *failure) act(ctx context.Context) error {
 
 var configureFailPointCommand = &command{name: "configureFailPoint", run: configureFailPoint, admin: true}
 
-// configureFailPoint sets failCommand, as a server does that was started with
+// configureFailPoint sets a fail point, as a server does that was started with
 // enableTestCommands.
 func configureFailPoint(c *conn, r *request) error {
 	if r.first.Type != bson.TypeString {
 		return errType(r.name, r.name, r.first.Type, "string")
 	}
-	if name := text(r.first); string(name) != "failCommand" {
-		return refuse(204, "%s not found", name)
+	point, parse := &c.s.fails, parseFailure
+	switch name := text(r.first); string(name) {
+	case "failCommand":
+	case "onPrimaryTransactionalWrite":
+		point, parse = &c.s.transactionalFail, parseTransactionalFailure
+	default:
+		return refuse(codeFailPointSetFailed, "%s not found", name)
 	}
 	var mode failMode
 	var data bson.Raw
@@ -157,12 +172,32 @@ func configureFailPoint(c *conn, r *request) error {
 	what := &failure{}
 	if mode.on {
 		var err error
-		if what, err = parseFailure(bytes.Clone(data)); err != nil {
+		if what, err = parse(bytes.Clone(data)); err != nil {
 			return err
 		}
 	}
-	c.out.int64("count", c.s.fails.set(mode, what))
+	c.out.int64("count", point.set(mode, what))
 	return nil
+}
+
+// parseTransactionalFailure reads what onPrimaryTransactionalWrite is to do.
+func parseTransactionalFailure(data bson.Raw) (*failure, error) {
+	w := &failure{closeConnection: true}
+	if data == nil {
+		return w, nil
+	}
+	p := read("data", data)
+	for p.next() {
+		switch string(p.f.key) {
+		case "closeConnection":
+			w.closeConnection = p.flag()
+		case "failBeforeCommitExceptionCode":
+			w.code, w.hasCode = int32(p.count()), true
+		default:
+			p.unknown()
+		}
+	}
+	return w, p.err
 }
 
 func parseFailMode(v bson.RawValue) (failMode, error) {

@@ -57,7 +57,7 @@ func TestAFailPointFailsAsOftenAsItIsToldTo(t *testing.T) {
 	w.refused("test", find, 6)
 	w.ok("admin", failCommand("off", nil))
 	w.ok("test", find)
-	w.refused("admin", bson.D{{Key: "configureFailPoint", Value: "other"}, {Key: "mode", Value: "off"}}, 204)
+	w.refused("admin", bson.D{{Key: "configureFailPoint", Value: "other"}, {Key: "mode", Value: "off"}}, 266)
 }
 
 func TestAFailPointIsForTheApplicationItNames(t *testing.T) {
@@ -102,5 +102,17 @@ func TestARetryableWriteThatFailsIsLabelled(t *testing.T) {
 	s.node.change(func(st *repl.Status) { st.Role, st.WritablePrimary = repl.Secondary, false })
 	if got := labels(t, w.refused("test", retryable(insertOf(2), 4), codeNotWritablePrimary)); len(got) != 2 || got[1] != labelNoWrites {
 		t.Error(got)
+	}
+}
+
+func TestAnErrorOfAShutdownCarriesNoTopologyVersionForAFailPointsSake(t *testing.T) {
+	s := start(t, "rs0")
+	w := s.dial()
+	for code, want := range map[int32]bool{91: false, 11600: false, 10107: true, 189: true} {
+		w.ok("admin", failCommand(bson.D{{Key: "times", Value: 1}}, bson.D{{Key: "failCommands", Value: bson.A{"find"}}, {Key: "errorCode", Value: code}}))
+		_, err := w.refused("test", bson.D{{Key: "find", Value: "c"}}, code).LookupErr("topologyVersion")
+		if has := err == nil; has != want {
+			t.Errorf("%d: it has a topology version: %v, want %v", code, has, want)
+		}
 	}
 }

@@ -145,11 +145,14 @@ func runFind(c *conn, r *request) error {
 		if q.tailable && there {
 			return refuse(codeBadValue, "error processing query: ns=%s.%s tailable cursor requested on non capped collection", r.db, q.coll)
 		}
-		if err := q.hint.check(r.db, q.coll, coll); err != nil {
+		hinted, err := q.hint.index(r.db, q.coll, coll)
+		if err != nil {
 			return err
 		}
-		var err error
-		res.docs, err = firstMatches(c.opCtx, coll, f, sort, backwards, q.skip, q.limit)
+		if sort == nil && len(q.sort) > 5 { // By $natural.
+			hinted = naturally
+		}
+		res.docs, err = firstMatches(c.opCtx, coll, f, hinted, sort, backwards, q.skip, q.limit)
 		return err
 	})
 	if err != nil {
@@ -209,14 +212,15 @@ func runCount(c *conn, r *request) error {
 	n := int64(0)
 	err = c.s.node.View(r.readLevel, func(s repl.Snapshot) error {
 		coll := s.Collection(r.db, name)
-		if err := h.check(r.db, name, coll); err != nil {
+		hinted, err := h.index(r.db, name, coll)
+		if err != nil {
 			return err
 		}
-		if f == nil && coll != nil {
+		if f == nil && hinted == nil && coll != nil {
 			n = int64(coll.Len())
 			return nil
 		}
-		return eachMatch(c.opCtx, coll, f, func(bson.Raw) bool {
+		return eachMatch(c.opCtx, coll, f, hinted, func(bson.Raw) bool {
 			n++
 			return true
 		})
@@ -274,12 +278,12 @@ func runDistinct(c *conn, r *request) error {
 	var values []bson.RawValue
 	err = c.s.node.View(r.readLevel, func(s repl.Snapshot) error {
 		coll := s.Collection(r.db, name)
-		err := h.check(r.db, name, coll)
+		hinted, err := h.index(r.db, name, coll)
 		if err != nil {
 			return err
 		}
 		values = query.DistinctValues(key, func(yield func(bson.Raw) bool) {
-			err = eachMatch(c.opCtx, coll, f, yield)
+			err = eachMatch(c.opCtx, coll, f, hinted, yield)
 		})
 		return err
 	})

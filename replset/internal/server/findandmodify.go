@@ -154,7 +154,8 @@ func findAndModify(c *conn, r *request) error {
 func (x *modifier) run(b *batch, w repl.Writer) (result bson.Raw, changed bool, err error) {
 	db := b.r.db
 	coll := w.Collection(db, x.coll)
-	if err := x.hint.check(db, x.coll, coll); err != nil {
+	hinted, err := x.hint.index(db, x.coll, coll)
+	if err != nil {
 		return nil, false, err
 	}
 	order, backwards := x.order, false
@@ -163,7 +164,7 @@ func (x *modifier) run(b *batch, w repl.Writer) (result bson.Raw, changed bool, 
 			order, backwards = nil, direction < 0
 		}
 	}
-	docs, err := firstMatches(b.c.opCtx, coll, x.match, order, backwards, 0, 1)
+	docs, err := firstMatches(b.c.opCtx, coll, x.match, hinted, order, backwards, 0, 1)
 	if err != nil {
 		return nil, false, err
 	}

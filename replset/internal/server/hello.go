@@ -137,7 +137,7 @@ func (c *conn) parseHello(r *request) (h helloRequest, err error) {
 // takeMetadata reads the application's name from what the client says of itself.
 func (c *conn) takeMetadata(doc bson.Raw) error {
 	if len(doc) > 512 {
-		return refuse(187, "The client metadata document must be less then or equal to 512 bytes")
+		return refuse(codeClientMetadataTooLarge, "The client metadata document must be less then or equal to 512 bytes")
 	}
 	if app, ok := lookup(doc, "application"); ok {
 		if app.Type != bson.TypeEmbeddedDocument {
@@ -148,7 +148,7 @@ func (c *conn) takeMetadata(doc bson.Raw) error {
 				return refuse(codeTypeMismatch, "The 'application.name' field must be a string in the client metadata document")
 			}
 			if len(text(name)) > 128 {
-				return refuse(187, "The 'application.name' field must be less then or equal to 128 bytes in the client metadata document")
+				return refuse(codeAppNameTooLarge, "The 'application.name' field must be less then or equal to 128 bytes in the client metadata document")
 			}
 			c.appName = string(text(name))
 		}

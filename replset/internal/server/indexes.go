@@ -2,6 +2,7 @@ package server
 
 import (
 	"bytes"
+	"fmt"
 	"strings"
 
 	"go.mongodb.org/mongo-driver/v2/bson"
@@ -23,14 +24,20 @@ func createIndexes(c *conn, r *request) error {
 	}
 	var specs []bson.Raw
 	given := false
+	var quorum bson.RawValue
 	p := r.fields()
 	for p.next() {
 		switch string(p.f.key) {
 		case "indexes":
 			specs, given = p.documents(), p.given()
-		case "commitQuorum", "ignoreUnknownIndexOptions":
+		case "commitQuorum":
 			// An index is there on each member as soon as its oplog entry is applied.
-			if string(p.f.key) == "ignoreUnknownIndexOptions" && p.flag() {
+			quorum = p.f.value
+			if _, ok := integral(quorum); !ok && quorum.Type != bson.TypeString {
+				p.fail(refuse(codeFailedToParse, "commitQuorum has to be a number or a string"))
+			}
+		case "ignoreUnknownIndexOptions":
+			if p.flag() {
 				p.fail(refuse(codeNotImplemented, "ignoreUnknownIndexOptions is not supported"))
 			}
 		default:
@@ -65,12 +72,16 @@ func createIndexes(c *conn, r *request) error {
 		}
 		before = len(have.Indexes())
 		for _, spec := range specs {
-			if exists, err := hasIndex(have.Indexes(), spec); err != nil {
-				return err
-			} else if exists {
-				continue
+			if c.s.version.wire < wire50 {
+				if err := sameSignature(have.Indexes(), spec); err != nil {
+					return err
+				}
 			}
 			if _, err := w.CreateIndex(r.db, coll, spec); err != nil {
+				if e := asError(err); e.Code == codeDuplicateKey && !made {
+					id := newUUID()
+					e.Message = fmt.Sprintf("Index build failed: %s: Collection %s.%s ( %s ) :: caused by :: %s", uuidText(id[:]), r.db, coll, uuidText(have.Info().UUID.Data), e.Message)
+				}
 				return err
 			}
 			have = w.Collection(r.db, coll)
@@ -83,14 +94,53 @@ func createIndexes(c *conn, r *request) error {
 	}
 	c.out.int32("numIndexesBefore", int32(before))
 	c.out.int32("numIndexesAfter", int32(after))
-	c.out.bool("createdCollectionAutomatically", made)
-	if before < after && c.s.node.Status().Role != repl.Standalone {
-		c.out.string("commitQuorum", "votingMembers")
+	if before < after {
+		c.out.bool("createdCollectionAutomatically", made)
 	}
-	if before == after {
+	if c.s.node.Status().Role != repl.Standalone {
+		if quorum.Type != 0 {
+			c.out.value("commitQuorum", quorum)
+		} else {
+			c.out.string("commitQuorum", "votingMembers")
+		}
+	}
+	switch {
+	case before == after:
 		c.out.string("note", "all indexes already exist")
+	case after < before+len(specs):
+		c.out.string("note", "index already exists")
 	}
 	return nil
+}
+
+// sameSignature refuses an index that differs from one on the same key only in being unique or sparse:
+// before 5.0 these were no part of what tells indexes apart.
+func sameSignature(have []repl.IndexInfo, spec bson.Raw) error {
+	name, _ := lookup(spec, "name")
+	key, _ := lookup(spec, "key")
+	for _, ix := range have {
+		differs := isTrue(spec, "unique") != ix.Unique || isTrue(spec, "sparse") != ix.Sparse
+		switch {
+		case !differs || !sameKeys(ix.Key, key.Value) || ix.Name == idIndexName:
+		case ix.Name == string(text(name)):
+			return refuse(86, "An existing index has the same name as the requested index. When index names are not specified, they are auto generated and can cause conflicts. Please refer to our documentation. Requested index: %s, existing index: %s", shown(spec), shown(ix.Spec))
+		default:
+			return refuse(85, "Index already exists with a different name: %s", ix.Name)
+		}
+	}
+	return nil
+}
+
+const idIndexName = "_id_"
+
+// uuidText is a UUID as it is written.
+func uuidText(id []byte) string {
+	return fmt.Sprintf("%x-%x-%x-%x-%x", id[:4], id[4:6], id[6:8], id[8:10], id[10:])
+}
+
+func isTrue(doc bson.Raw, key string) bool {
+	v, ok := lookup(doc, key)
+	return ok && query.Truthy(v)
 }
 
 func (r *request) indexSpecs(specs []bson.Raw, given bool) ([]bson.Raw, error) {
@@ -210,26 +260,6 @@ func checkIndexKey(key bson.Raw) *query.Error {
 		return refuse(codeCannotCreateIndex, "Index keys cannot be an empty object")
 	}
 	return nil
-}
-
-// hasIndex says whether an index exists already, and refuses one that clashes
-// with one that does: another one of its name, or its like under another name.
-func hasIndex(have []repl.IndexInfo, spec bson.Raw) (bool, error) {
-	name, _ := lookup(spec, "name")
-	key, _ := lookup(spec, "key")
-	unique, _ := lookup(spec, "unique")
-	for _, ix := range have {
-		sameKey, sameName := sameKeys(ix.Key, key.Value), ix.Name == string(text(name))
-		switch {
-		case sameKey && (ix.Name == "_id_" || sameName && ix.Unique == query.Truthy(unique)):
-			return true, nil
-		case sameName:
-			return false, refuse(86, "An existing index has the same name as the requested index. When index names are not specified, they are auto generated and can cause conflicts. Please refer to our documentation. Requested index: %s, existing index: %s", shown(spec), shown(ix.Spec))
-		case sameKey:
-			return false, refuse(85, "Index already exists with a different name: %s", ix.Name)
-		}
-	}
-	return false, nil
 }
 
 // sameKeys compares index keys: the same fields in the same order and direction.

@@ -3,6 +3,7 @@ package server
 import (
 	"bytes"
 	"encoding/binary"
+	"errors"
 	"time"
 
 	"go.mongodb.org/mongo-driver/v2/bson"
@@ -32,11 +33,63 @@ func runInsert(c *conn, r *request) error {
 func (b *batch) insert(ns namespace, from int, docs []bson.Raw) error {
 	for at := 0; at < len(docs) && !b.stop(); at += insertsAtOnce {
 		part := docs[at:min(at+insertsAtOnce, len(docs))]
-		if err := b.write(func(w repl.Writer) error { return b.insertAll(w, ns, from+at, part) }); err != nil {
+		err := b.insertUnit(ns, from+at, part)
+		// What could not be committed together is tried one by one, as in the server.
+		for i := 0; i < len(part) && errors.Is(err, errUncommitted) && !b.stop(); i++ {
+			one := b.insertUnit(ns, from+at+i, part[i:i+1])
+			if errors.Is(one, errUncommitted) {
+				one = b.fail(from+at+i, one)
+			}
+			if one != nil {
+				return one
+			}
+		}
+		if err != nil && !errors.Is(err, errUncommitted) {
 			return err
 		}
 	}
 	return nil
+}
+
+func (b *batch) insertUnit(ns namespace, from int, docs []bson.Raw) error {
+	if !b.r.hasTxn || !b.c.s.transactionalFail.active.Load() {
+		return b.write(func(w repl.Writer) error { return b.insertAll(w, ns, from, docs) })
+	}
+	// It may not be committed, and must not be told of before it is.
+	into, failures, retried := b.into, b.failures, len(b.retried)
+	var told heldLedger
+	b.into = &told
+	err := b.write(func(w repl.Writer) error {
+		err := b.insertAll(w, ns, from, docs)
+		if err == nil && told.inserted > len(b.retried)-retried {
+			err = b.commit()
+		}
+		return err
+	})
+	b.into = into
+	if err != nil {
+		b.failures, b.retried = failures, b.retried[:retried]
+		return err
+	}
+	for _, tell := range told.tell {
+		tell(into)
+	}
+	return nil
+}
+
+// heldLedger holds what it is told for another one.
+type heldLedger struct {
+	tell     []func(ledger)
+	inserted int
+}
+
+func (h *heldLedger) done(index int, o outcome) {
+	h.inserted++
+	h.tell = append(h.tell, func(l ledger) { l.done(index, o) })
+}
+
+func (h *heldLedger) failed(index int, e *query.Error) {
+	h.tell = append(h.tell, func(l ledger) { l.failed(index, e) })
 }
 
 func (b *batch) insertAll(w repl.Writer, ns namespace, from int, docs []bson.Raw) error {
@@ -55,7 +108,7 @@ func (b *batch) insertAll(w repl.Writer, ns namespace, from int, docs []bson.Raw
 				err = w.Insert(ns.db, ns.coll, doc)
 			}
 			if err == nil {
-				err = b.remember(w, index, nothingMore)
+				err = b.record(w, index, nothingMore)
 			}
 		}
 		if err == nil {

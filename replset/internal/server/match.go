@@ -18,9 +18,18 @@ const checkEvery = 1024
 // eachMatch yields a collection's documents that match, until yield returns
 // false. A filter that pins _id costs one look-up for each value, however large
 // the collection. A collection that does not exist has no documents.
-func eachMatch(ctx context.Context, coll repl.Collection, f *query.Filter, yield func(bson.Raw) bool) error {
+//
+// With an index that was hinted at, or a filter that asks for a range of _id, they come in its order, and
+// only those that it has.
+func eachMatch(ctx context.Context, coll repl.Collection, f *query.Filter, hinted *repl.IndexInfo, yield func(bson.Raw) bool) error {
 	if coll == nil {
 		return nil
+	}
+	if hinted == nil && f != nil && f.RangesOverID() {
+		hinted = &repl.IndexInfo{Key: idIndexKey}
+	}
+	if hinted != nil && hinted != naturally {
+		return eachOfIndex(ctx, coll, f, hinted, yield)
 	}
 	if f != nil {
 		if ids, ok := f.IDs(); ok {
@@ -55,15 +64,57 @@ func eachMatch(ctx context.Context, coll repl.Collection, f *query.Filter, yield
 	return err
 }
 
+// naturally stands for no index at all, where one might be used.
+var naturally = &repl.IndexInfo{}
+
+// eachOfIndex is eachMatch by an index.
+func eachOfIndex(ctx context.Context, coll repl.Collection, f *query.Filter, ix *repl.IndexInfo, yield func(bson.Raw) bool) error {
+	sort, err := query.CompileSort(ix.Key)
+	if err != nil {
+		return err
+	}
+	var docs []bson.Raw
+	n, failed := 0, error(nil)
+	coll.Each(func(doc bson.Raw) bool {
+		if n++; n%checkEvery == 0 {
+			if failed = ctx.Err(); failed != nil {
+				return false
+			}
+		}
+		if f != nil {
+			ok, err := f.TryMatch(doc)
+			if failed = err; err != nil || !ok {
+				return err == nil
+			}
+		}
+		if !ix.Sparse || query.HasAny(doc, ix.Key) {
+			docs = append(docs, doc)
+		}
+		return true
+	})
+	if failed != nil {
+		return failed
+	}
+	if err := sort.Sort(docs); err != nil {
+		return err
+	}
+	for _, doc := range docs {
+		if !yield(doc) {
+			return nil
+		}
+	}
+	return nil
+}
+
 // firstMatches returns the matching documents in the order of sort, at most limit
 // of them (0: all), after skip ones.
-func firstMatches(ctx context.Context, coll repl.Collection, f *query.Filter, sort *query.Sort, backwards bool, skip, limit int64) ([]bson.Raw, error) {
+func firstMatches(ctx context.Context, coll repl.Collection, f *query.Filter, hinted *repl.IndexInfo, sort *query.Sort, backwards bool, skip, limit int64) ([]bson.Raw, error) {
 	var docs []bson.Raw
 	enough := int64(-1)
 	if sort == nil && !backwards && limit > 0 && skip < math.MaxInt64-limit {
 		enough = skip + limit
 	}
-	err := eachMatch(ctx, coll, f, func(doc bson.Raw) bool {
+	err := eachMatch(ctx, coll, f, hinted, func(doc bson.Raw) bool {
 		docs = append(docs, doc)
 		return int64(len(docs)) != enough
 	})
@@ -107,8 +158,7 @@ func filterDocs(docs []bson.Raw, filter bson.Raw) ([]bson.Raw, error) {
 	return kept, nil
 }
 
-// hint is the index that a client wants used. None but the one on _id is ever
-// used; but one that does not exist is refused.
+// hint is the index that a client wants used.
 type hint struct {
 	name string
 	key  bson.Raw
@@ -144,17 +194,18 @@ func (h *hint) natural() (direction int, ok bool) {
 	return 1, true
 }
 
-func (h *hint) check(db, name string, coll repl.Collection) error {
+// index returns the index, nil where there is no hint at one, and refuses one that does not exist.
+func (h *hint) index(db, name string, coll repl.Collection) (*repl.IndexInfo, error) {
 	if h == nil || coll == nil {
-		return nil
+		return nil, nil
 	}
 	if _, ok := h.natural(); ok {
-		return nil
+		return naturally, nil
 	}
 	for _, ix := range coll.Indexes() {
 		if h.key == nil && ix.Name == h.name || h.key != nil && sameKeys(ix.Key, h.key) {
-			return nil
+			return &ix, nil
 		}
 	}
-	return refuse(codeBadValue, "error processing query: ns=%s.%s planner returned error :: caused by :: hint provided does not correspond to an existing index", db, name)
+	return nil, refuse(codeBadValue, "error processing query: ns=%s.%s planner returned error :: caused by :: hint provided does not correspond to an existing index", db, name)
 }

@@ -1,7 +1,6 @@
 package server
 
 import (
-	"bytes"
 	"context"
 	"fmt"
 	"slices"
@@ -295,13 +294,23 @@ func (w memWriter) CreateIndex(db, coll string, spec bson.Raw) (bool, error) {
 	c := w.coll(db, coll)
 	name, _ := lookup(spec, "name")
 	key, _ := lookup(spec, "key")
-	unique, _ := lookup(spec, "unique")
-	for _, ix := range c.indexes {
-		if bytes.Equal(ix.Key, key.Value) {
+	index := repl.IndexInfo{Name: string(text(name)), Key: key.Value, Unique: isTrue(spec, "unique"), Sparse: isTrue(spec, "sparse"), Spec: spec}
+	same := func(ix repl.IndexInfo) bool {
+		return sameKeys(ix.Key, index.Key) && (ix.Name == idIndexName || ix.Unique == index.Unique && ix.Sparse == index.Sparse)
+	}
+	if i := slices.IndexFunc(c.indexes, func(ix repl.IndexInfo) bool { return ix.Name == index.Name }); i >= 0 {
+		if same(c.indexes[i]) {
 			return false, nil
 		}
+		return false, refuse(86, "another of that name")
 	}
-	c.indexes = append(c.indexes, repl.IndexInfo{Name: string(text(name)), Key: key.Value, Unique: query.Truthy(unique), Spec: spec})
+	if i := slices.IndexFunc(c.indexes, same); i >= 0 {
+		if c.indexes[i].Name == idIndexName {
+			return false, nil
+		}
+		return false, refuse(85, "another name")
+	}
+	c.indexes = append(c.indexes, index)
 	return true, nil
 }
 

@@ -24,12 +24,15 @@ func retriable(code int32) bool {
 }
 
 // stateChange are the codes whose replies carry the topology version, so that a
-// driver can tell old news from new.
-func stateChange(code int32) bool {
+// driver can tell old news from new. Those of a shutdown do while the member waits for its clients to
+// notice it, which it does not for a fail point's sake.
+func stateChange(code int32, fail *failure) bool {
 	switch code {
-	case codeShutdownInProgress, codePrimarySteppedDown, codeNotWritablePrimary, codeInterruptedAtShutdown,
+	case codePrimarySteppedDown, codeNotWritablePrimary,
 		codeInterruptedReplStateChange, codeNotPrimaryNoSecondaryOk, codeNotPrimaryOrSecondary:
 		return true
+	case codeShutdownInProgress, codeInterruptedAtShutdown:
+		return fail == nil
 	}
 	return false
 }
@@ -50,7 +53,7 @@ func (c *conn) appendSuccess(r *request, fail *failure, st *repl.Status) {
 	}
 	w.double("ok", 1)
 	c.appendLabels(r, nil, code, fail)
-	if stateChange(code) {
+	if stateChange(code, fail) {
 		appendTopologyVersion(w, st)
 	}
 }
@@ -79,7 +82,7 @@ func (c *conn) appendError(r *request, e *query.Error, fail *failure, st *repl.S
 		w.raw("writeConcernError", doc)
 	}
 	c.appendLabels(r, e, e.Code, fail)
-	if stateChange(e.Code) && st.SetName != "" {
+	if stateChange(e.Code, fail) && st.SetName != "" {
 		appendTopologyVersion(w, st)
 	}
 }

@@ -59,10 +59,12 @@ type Server struct {
 	slow     slowness
 	faults   *Faults
 	counters counters
-	fails    failPoints
-	sessions sessions
-	cursors  cursors
-	ops      operations
+	fails    failPoint // failCommand
+	// transactionalFail is onPrimaryTransactionalWrite.
+	transactionalFail failPoint
+	sessions          sessions
+	cursors           cursors
+	ops               operations
 }
 
 // New returns a server that is ready to Serve.

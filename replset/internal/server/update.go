@@ -1,6 +1,8 @@
 package server
 
 import (
+	"errors"
+
 	"go.mongodb.org/mongo-driver/v2/bson"
 
 	"github.com/evenkeel/evenkeel/replset/internal/query"
@@ -191,10 +193,12 @@ func (b *batch) update(ns namespace, index int, st *updateStatement) error {
 		}
 		return nil
 	})
-	if err != nil {
+	switch {
+	case errors.Is(err, errUncommitted):
+		return b.fail(index, err)
+	case err != nil:
 		return err
-	}
-	if failure != nil {
+	case failure != nil:
 		return b.fail(index, failure)
 	}
 	b.into.done(index, o)
@@ -206,14 +210,15 @@ func (b *batch) applyUpdate(w repl.Writer, ns namespace, x *updater) (o outcome,
 		return o, err
 	}
 	have := w.Collection(ns.db, ns.coll)
-	if err := x.hint.check(ns.db, ns.coll, have); err != nil {
+	hinted, err := x.hint.index(ns.db, ns.coll, have)
+	if err != nil {
 		return o, err
 	}
 	limit := int64(1)
 	if x.multi {
 		limit = 0
 	}
-	docs, err := firstMatches(b.c.opCtx, have, x.match, x.order, x.backwards, 0, limit)
+	docs, err := firstMatches(b.c.opCtx, have, x.match, hinted, x.order, x.backwards, 0, limit)
 	if err != nil {
 		return o, err
 	}

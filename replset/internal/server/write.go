@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"fmt"
 	"sync/atomic"
 
 	"go.mongodb.org/mongo-driver/v2/bson"
@@ -68,7 +69,7 @@ func fatal(err error) bool {
 	if !errors.As(err, &e) {
 		return true
 	}
-	return e.Code == codeTransactionTooOld || stateChange(e.Code)
+	return e.Code == codeTransactionTooOld || stateChange(e.Code, nil)
 }
 
 // stop says that no further statement is to be executed.
@@ -118,12 +119,43 @@ func (b *batch) begin(w repl.Writer, index int) (done *repl.RetryRecord, err err
 	return done, err
 }
 
-// remember notes a statement that has changed something, with its result.
+// remember notes a statement that has changed something, with its result. It is the last of its unit.
 func (b *batch) remember(w repl.Writer, index int, result bson.Raw) error {
+	if err := b.record(w, index, result); err != nil {
+		return err
+	}
+	return b.commit()
+}
+
+// record is remember for one statement of a unit with several.
+func (b *batch) record(w repl.Writer, index int, result bson.Raw) error {
 	if !b.r.hasTxn {
 		return nil
 	}
 	return w.Remember(b.r.session, b.r.txnNumber, repl.RetryRecord{StmtID: b.numbers.of(index), Result: result})
+}
+
+// errUncommitted is wrapped by the error of a unit that a fail point has kept from being committed.
+var errUncommitted = errors.New("server: not committed")
+
+// commit is called when a unit with statements that were recorded is about to be committed. With an
+// error it must not be.
+func (b *batch) commit() error {
+	if !b.r.hasTxn {
+		return nil
+	}
+	fail := b.c.s.transactionalFail.fire(func(*failure) bool { return true })
+	if fail == nil {
+		return nil
+	}
+	if fail.closeConnection {
+		b.c.hangUp() // The rest of the command is executed all the same.
+	}
+	if fail.hasCode {
+		return fmt.Errorf("%w: %w", errUncommitted,
+			refuse(fail.code, "Failing write for %s:%d due to failpoint. The write must not be reflected.", b.r.session, b.r.txnNumber))
+	}
+	return nil
 }
 
 // check refuses a collection that is another one than the client wrote to before.
