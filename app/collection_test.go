@@ -442,6 +442,11 @@ func TestCommandsReadAndWrite(t *testing.T) {
 	if e := (mongo.CommandError{}); !errors.As(err, &e) || e.Code != 59 || app.OutcomeOf(err) != messages.NotApplied {
 		t.Errorf("nonsense: %v, %v", err, app.OutcomeOf(err))
 	}
+	res = a.RunWriteCommand(ctx, "game", doc("insert", "raw", "documents", bson.A{doc("_id", 1), doc("_id", 1), doc("_id", 2)}))
+	answer, err := res.Raw()
+	if !mongo.IsDuplicateKeyError(err) || app.OutcomeOf(err) != messages.Partial || answer.Lookup("n").AsInt64() != 1 {
+		t.Errorf("an insert of which one is refused: %v, %v, %v", app.OutcomeOf(err), err, answer)
+	}
 	if n, err := a.Collection("game", "players").From(messages.FromPrimary).CountDocuments(ctx, doc()); n != 0 || err != nil {
 		t.Errorf("%d documents after the drop, %v", n, err)
 	}

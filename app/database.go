@@ -112,14 +112,12 @@ func (d *Database) RunCommand(ctx context.Context, cmd any, opts ...options.List
 // RunWriteCommand sends any other command, such as createIndexes or an aggregate
 // with $out, to the primary, in the order of the app's writes and without others in
 // its company. It is sent at most once, with the write concern that it says itself. As
-// with the driver, a reply with ok: 0 is an error, and write errors inside an ok
-// reply are not: read the document. OutcomeOf tells what is known of the command.
+// with the driver, a reply with ok: 0 is an error, and so are write errors inside an ok
+// reply, beside which Raw returns the document. OutcomeOf tells what is known of the command: Partial, where its numbers
+// say that some of it was done, and Unknown, where it may have been.
 func (d *Database) RunWriteCommand(ctx context.Context, cmd any) *SingleResult {
 	rep, err := d.write(ctx, &messages.Write{Database: d.db, Operation: messages.Command{Document: cmd}})
-	if err != nil {
-		return d.app.single(nil, err)
-	}
-	return d.app.single(rep.Document, nil)
+	return d.app.single(rep.Document, err)
 }
 
 // asking makes a read of this scope.

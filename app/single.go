@@ -9,7 +9,7 @@ type SingleResult struct {
 	// Acknowledged is as in mongo.SingleResult: a FindOneAnd… was acknowledged.
 	Acknowledged bool
 
-	doc   bson.Raw // nil with an error
+	doc   bson.Raw // nil with an error, but for that of a command's statements
 	err   error
 	codec *codec
 }
@@ -17,13 +17,8 @@ type SingleResult struct {
 // Err is the error of the operation, mongo.ErrNoDocuments when it found none.
 func (r *SingleResult) Err() error { return r.err }
 
-// Raw returns the document as it came, or the operation's error.
-func (r *SingleResult) Raw() (bson.Raw, error) {
-	if r.err != nil {
-		return nil, r.err
-	}
-	return r.doc, nil
-}
+// Raw returns the document as it came, or the operation's error. Both where a command's reply holds write errors.
+func (r *SingleResult) Raw() (bson.Raw, error) { return r.doc, r.err }
 
 // Decode decodes the document into v. It returns the operation's error, if there was
 // one.

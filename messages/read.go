@@ -107,7 +107,9 @@ type CloseCursor struct {
 // Command is any database command as an order-preserving document (bson.D or
 // bson.Raw) whose first key is its name. As a Read it must be one of the commands
 // that only read; as a Write it may be any but those that evenkeel
-// itself answers for (sessions, transactions, cursors). It is sent at most once. Read and
+// itself answers for (sessions, transactions, cursors). It is sent at most once. One that is refused has done nothing, but for
+// those that write documents one after the other (insert, update, delete, bulkWrite, applyOps, mapReduce, and an aggregate with
+// $merge or $out): these are Unknown then, or Partial, where the reply counts what they have done. Read and
 // write concern are up to the document; but a find, aggregate, count or distinct that
 // has no readConcern waits for Read.After. Other commands do not wait.
 type Command struct {

@@ -144,7 +144,8 @@ const (
 	NotApplied
 	// Partial: some documents of a multi-document write were written and the
 	// others are proven not to have been; WriteReply.Err (mongo.BulkWriteException)
-	// and WriteReply.Result tell which.
+	// and WriteReply.Result tell which. Of a Command, whose statements were not all refused,
+	// WriteReply.Document tells how many.
 	Partial
 )
 

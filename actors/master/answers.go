@@ -38,6 +38,8 @@ func (a *answer) read() {
 		a.ordered()
 	case it.Cmd.Class == command.Multi:
 		a.verdicts[0] = a.multi()
+	case it.Cmd.Class == command.Other && len(a.ex.errors) > 0:
+		a.verdicts[0] = a.command()
 	case len(a.ex.errors) > 0:
 		a.verdicts[0] = a.refused(a.res.err, a.ex.errors[0].Code)
 	case a.res.err != nil && a.ex.concern == nil:
@@ -83,11 +85,11 @@ func idle(rep *messages.WriteReply) bool {
 
 // refused is the verdict on a write that the server has refused, with that code.
 func (a *answer) refused(err error, code int) verdict {
-	switch {
-	case notPrimary[int32(code)] && !a.doubtful:
+	switch down := notPrimary[int32(code)] || steppingDown[int32(code)]; {
+	case down && !a.doubtful:
 		// The server stepped down between two writes of the batch, before this one.
 		return verdict{again: &again{err: err, pause: true}}
-	case notPrimary[int32(code)]:
+	case down:
 		return verdict{doubt: &doubt{cause: err}}
 	case a.doubtful:
 		return verdict{doubt: &doubt{cause: err, refusal: err}}
@@ -186,12 +188,46 @@ func (a *answer) multi() verdict {
 			outcome = messages.NotApplied
 		}
 		return verdict{reply: &messages.WriteReply{Outcome: outcome, Err: a.res.err, Result: a.res.value, Token: a.token}}
-	case early[int32(a.ex.errors[0].Code)]:
+	case atOnce(int32(a.ex.errors[0].Code)):
 		return verdict{reply: &messages.WriteReply{Outcome: messages.NotApplied, Err: a.res.err, Token: a.token}}
 	}
 	// The server stops an update or a delete of many at the first document that
 	// fails, and does not count those before it.
 	return verdict{doubt: &doubt{cause: a.res.err, executed: true}}
+}
+
+// command reads the reply to a command of the game's own whose statements were refused, some or all. What it
+// was, evenkeel does not know: of those before one that was refused, and of a statement that was stopped in the
+// middle, only the numbers in the reply tell.
+func (a *answer) command() verdict {
+	some := false
+	for _, field := range []string{"n", "nModified", "nInserted", "nMatched", "nUpserted", "nDeleted"} {
+		n, _ := a.res.document.Lookup(field).AsInt64OK()
+		some = some || n > 0
+	}
+	name := ""
+	if op, ok := a.first().Cmd.Operation.(messages.Command); ok {
+		name = nameOf(op)
+	}
+	outcome := messages.Partial
+	switch {
+	case some && a.ex.concern == nil && !a.doubtful:
+	case name == "insert" && a.ex.concern == nil && !a.doubtful: // It counts each document, and a document is written or not.
+		outcome = messages.NotApplied
+	default:
+		return verdict{doubt: &doubt{cause: a.res.err, executed: !a.doubtful}}
+	}
+	return verdict{reply: &messages.WriteReply{Outcome: outcome, Err: a.res.err, Document: a.res.document, Token: a.token}}
+}
+
+// nameOf is the name of a command.
+func nameOf(op messages.Command) string {
+	doc, _ := op.Document.(bson.Raw)
+	elem, err := doc.IndexErr(0)
+	if err != nil {
+		return ""
+	}
+	return elem.Key()
 }
 
 // exception is what a write's error reply holds, whichever type it has.

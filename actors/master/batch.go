@@ -94,6 +94,9 @@ func (b *batch) shape() shape {
 	case b.kind == bulk:
 		return mixed
 	case b.first().Cmd.Class == command.Other:
+		if op, ok := b.first().Cmd.Operation.(messages.Command); ok && partly[nameOf(op)] {
+			return customParts
+		}
 		return custom
 	case len(b.items) > 1 || b.first().Cmd.Class == command.Multi:
 		return several
@@ -115,6 +118,9 @@ type verdict struct {
 	unseen *doubt
 }
 
+// open says that it is no verdict yet.
+func (v verdict) open() bool { return v.doubt != nil }
+
 type again struct {
 	err error
 	// alone keeps it out of batches: the batch was refused, and only this way
@@ -135,12 +141,13 @@ type doubt struct {
 	// idle is the reply to a later attempt, which has changed nothing. It is the
 	// truth unless an earlier attempt has changed something after it.
 	idle *messages.WriteReply
-	// alone keeps it out of batches when it is sent again.
-	alone bool
+	// ofOthers says that cause may be the refusal of another write of the batch.
+	ofOthers bool
 }
 
-// judge turns the end of an operation into a verdict for each item.
-func (b *batch) judge(res result, token messages.Token, ids Encoder) {
+// judge turns the end of an operation into a verdict for each item. Doubtful says that it was answered, and that an
+// earlier attempt may still be under way.
+func (b *batch) judge(res result, token messages.Token, ids Encoder) (doubtful bool) {
 	sent := b.attempts.all()
 	r := classify(b.shape(), sent, res.err)
 	last := attempt{}
@@ -173,12 +180,13 @@ func (b *batch) judge(res result, token messages.Token, ids Encoder) {
 		case last.state != refused || transientRefusal(last.err) || b.foreign:
 		case together:
 			// It was refused for one of the writes, and does not say for which.
-			d.alone = true
+			d.ofOthers = true
 		default:
 			d.refusal = public(last.err)
 		}
 		b.each(func(*item) verdict { return verdict{doubt: d} })
 	}
+	return r.conclusion == answered && r.doubtful
 }
 
 func (b *batch) each(f func(*item) verdict) {

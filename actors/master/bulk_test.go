@@ -197,12 +197,12 @@ func TestABulkWriteLostOnAYoungPrimaryAndUnknownToAnOldOneIsSettled(t *testing.T
 			r.wire.found = func(namespace, any) []bson.Raw { return inserted }
 			got := r.together(elsewhere(insertAnonymous(), "game", "other"), insertAnonymous(), insertAnonymous())
 			for i, rep := range got {
-				if rep.Outcome != messages.Applied || rep.Settled != executed {
+				if (rep.Outcome == messages.Applied) != executed || rep.Outcome == messages.Unknown || !rep.Settled {
 					t.Errorf("executed %v, write %d: %+v", executed, i, rep)
 				}
 			}
-			if want := map[bool][]int{true: {3}, false: {3, 1, 2}}[executed]; !slices.Equal(r.sizes(), want) {
-				t.Errorf("executed %v: batches of %v, want %v", executed, r.sizes(), want)
+			if !slices.Equal(r.sizes(), []int{3}) {
+				t.Errorf("executed %v: batches of %v", executed, r.sizes())
 			}
 		})
 	}
@@ -317,7 +317,7 @@ func TestAWriteConcernErrorLeavesEveryWriteOfABulkWriteInDoubt(t *testing.T) {
 			return []bson.Raw{mustMarshal(byID("new"))}
 		}
 		got := r.together(op("insert", "new"), op("update", 1), op("update", 2), op("update", 3))
-		if outcomes(got) != "AUNA" || !got[0].Settled {
+		if outcomes(got) != "UUNA" || got[0].Settled { // Another may have inserted it since.
 			t.Fatalf("%s, %+v", outcomes(got), got[0])
 		}
 		var ex mongo.WriteException

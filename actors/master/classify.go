@@ -21,7 +21,7 @@ import (
 //	ok: 0, not primary, the operation has one document       refused
 //	ok: 0, not primary, several documents                    interrupted
 //	ok: 0, interrupted, shut down, stepped down, timed out   interrupted
-//	ok: 0, any other code, one document or a command         refused
+//	ok: 0, any other code, one document or most commands     refused
 //	ok: 0, any other code, several documents                 interrupted
 //
 //	attempts                                                 operation
@@ -50,7 +50,16 @@ const (
 	// custom: whatever the caller's own command does. It is trusted to have done
 	// nothing when it is refused, and is never sent again.
 	custom
+	// customParts: a command of the caller's own that writes documents one after the other. It is
+	// never sent again either.
+	customParts
 )
+
+// partly are the commands that may be refused with some of their work done: an aggregate with $merge or
+// $out, and those that carry statements of their own.
+var partly = map[string]bool{
+	"aggregate": true, "applyOps": true, "bulkWrite": true, "delete": true, "insert": true, "mapReduce": true, "mapreduce": true, "update": true,
+}
 
 var (
 	// notPrimary codes are given before execution starts, and between documents of
@@ -78,7 +87,14 @@ var (
 	// late codes are early for a command on one collection only: FailedToParse,
 	// IllegalOperation, InvalidOptions, InvalidNamespace.
 	late = map[int32]bool{9: true, 20: true, 72: true, 73: true}
+	// steppingDown codes say of one document that it was not written, where notPrimary codes might
+	// have: ShutdownInProgress, PrimarySteppedDown.
+	steppingDown = map[int32]bool{91: true, 189: true}
 )
+
+// atOnce reports whether a code in the reply to an update or a delete of many says that none was written. An
+// expression that fails at one document may have those that are late.
+func atOnce(code int32) bool { return early[code] && !late[code] }
 
 // judgeRefusal reads an ok: 0 reply.
 func judgeRefusal(s shape, code int32, labels []string) state {
@@ -87,9 +103,9 @@ func judgeRefusal(s shape, code int32, labels []string) state {
 			return refused
 		}
 	}
-	inParts := s == several || s == mixed
+	inParts := s == several || s == mixed || s == customParts
 	switch {
-	case early[code] && !(s == mixed && late[code]):
+	case early[code] && !((s == mixed || s == customParts) && late[code]):
 		return refused
 	case notPrimary[code] && !inParts:
 		return refused
@@ -172,7 +188,7 @@ func classify(s shape, sent []attempt, err error) ruling {
 		// An earlier part of the operation, or its first execution with a write
 		// concern error, was executed.
 		return ruling{conclusion: open, err: err, reason: "refused after an attempt that was executed"}
-	case transientRefusal(last.err) && s != custom:
+	case transientRefusal(last.err) && s != custom && s != customParts:
 		return ruling{conclusion: unexecuted, err: err, reason: "refused for now"}
 	}
 	return ruling{conclusion: rejected, err: err, reason: "refused"}

@@ -1,8 +1,6 @@
 package master
 
 import (
-	"bytes"
-
 	"go.mongodb.org/mongo-driver/v2/bson"
 
 	"github.com/evenkeel/evenkeel/messages"
@@ -46,34 +44,4 @@ func rawsOf(docs []any) []bson.Raw {
 		raws[i] = raw
 	}
 	return raws
-}
-
-// sameDocument compares bytes, except that the server stores _id first wherever
-// it was.
-func sameDocument(a, b bson.Raw) bool {
-	if bytes.Equal(a, b) {
-		return true
-	}
-	if len(a) != len(b) {
-		return false
-	}
-	x, errX := idFirst(a)
-	y, errY := idFirst(b)
-	return errX == nil && errY == nil && bytes.Equal(x, y)
-}
-
-func idFirst(doc bson.Raw) ([]byte, error) {
-	elems, err := doc.Elements()
-	if err != nil {
-		return nil, err
-	}
-	var id, rest []byte
-	for _, e := range elems {
-		if e.Key() == "_id" && id == nil {
-			id = e
-			continue
-		}
-		rest = append(rest, e...)
-	}
-	return append(id[:len(id):len(id)], rest...), nil
 }

@@ -76,7 +76,7 @@ var edges = []edge{
 	{what: "the fence holds, and it is there", do: func(w *way) { w.executeLost(); w.fenceEnds(nil) },
 		want: [7]place{never, never, never, never, isApplied, never, wasApplied}},
 	{what: "the fence holds, and it is not there", do: func(w *way) { w.fenceEnds(nil) },
-		want: [7]place{never, never, never, never, isPausing, never, wasNotThere}},
+		want: [7]place{never, never, never, never, isNotApplied, never, wasNotThere}},
 	{what: "the fence fails", do: func(w *way) { w.fenceEnds(networkError()) },
 		want: [7]place{never, never, never, never, isUnknown, never, same}},
 	{what: "the lane has waited", do: func(w *way) { time.Sleep(firstPause) },

@@ -77,14 +77,10 @@ func (it *item) idsOf() (ids []bson.RawValue) {
 func (e *evidence) look(ctx context.Context, w wire) error {
 	ids := map[namespace]bson.A{}
 	var order []namespace
-	want := wantIDs
 	for _, i := range e.sought {
 		it := e.b.items[i]
 		if it.byVerify() {
 			continue
-		}
-		if e.b.verdicts[i].doubt.executed {
-			want = wantAll
 		}
 		ns := namespace{it.Cmd.Database, it.Cmd.Collection}
 		if ids[ns] == nil {
@@ -95,10 +91,10 @@ func (e *evidence) look(ctx context.Context, w wire) error {
 		}
 	}
 	for _, ns := range order {
-		found := map[string]bson.Raw{}
+		found := map[string]bool{}
 		filter := bson.D{{Key: "_id", Value: bson.D{{Key: "$in", Value: ids[ns]}}}}
-		err := w.find(ctx, ns, filter, want, func(doc bson.Raw) {
-			found[idKey(doc.Lookup("_id"))] = bytes.Clone(doc)
+		err := w.find(ctx, ns, filter, wantIDs, func(doc bson.Raw) {
+			found[idKey(doc.Lookup("_id"))] = true
 		})
 		if err != nil {
 			return err
@@ -127,29 +123,18 @@ func (e *evidence) look(ctx context.Context, w wire) error {
 func idKey(id bson.RawValue) string { return string(rune(id.Type)) + string(id.Value) }
 
 // traceOf reads an insert's trace off the documents that were found.
-func (e *evidence) traceOf(i int, found map[string]bson.Raw) trace {
-	it, executed := e.b.items[i], e.b.verdicts[i].doubt.executed
-	docs, many := documentsOf(it.Cmd.Operation)
-	if !many {
-		doc, _ := documentOf(it.Cmd.Operation)
-		docs = []bson.Raw{doc}
-	}
-	there, own := 0, 0
-	for n, id := range it.idsOf() {
-		got, ok := found[idKey(id)]
-		if !ok {
-			continue
-		}
-		there++
-		// Of what the server has executed only a rollback could have taken anything away.
-		if it.Cmd.IDGenerated || executed && sameDocument(got, docs[n]) {
-			own++
+func (e *evidence) traceOf(i int, found map[string]bool) trace {
+	it := e.b.items[i]
+	ids, there := it.idsOf(), 0
+	for _, id := range ids {
+		if found[idKey(id)] {
+			there++
 		}
 	}
 	switch {
 	case there == 0:
 		return gone
-	case own == len(docs):
+	case it.Cmd.IDGenerated && there == len(ids):
 		return ours
 	}
 	return anyones
@@ -205,14 +190,15 @@ func (e *evidence) unknown(i int, sent []attempt, why error) {
 // it from finding out more.
 //
 // The server has executed a batch from its beginning up to some write and none
-// behind it, so that a write that was executed shows that all before it were.
+// behind it, so that a write that was executed shows that all before it were. Only an insert shows that,
+// by an _id that was generated for it: a Verify is its own asker's word, and no proof of what others have asked.
 // The opposite is not concluded: an insert of which nothing is there may have been deleted by
 // somebody else, and an update whose Verify does not hold may have found nothing to
 // change.
 func (e *evidence) conclude(sent []attempt, why error) {
 	ran := -1
 	for i, t := range e.traces {
-		if t == ours {
+		if t == ours && !e.b.items[i].byVerify() {
 			ran = i
 		}
 	}

@@ -61,6 +61,21 @@ func transientRefusal(failure error) bool {
 	return notPrimary[server.Code] || unclear[server.Code] && server.HasErrorLabel(labelNoWrites)
 }
 
+// refusedForGood reports whether a server has refused what the driver's own method has asked for, and not only for now.
+func refusedForGood(err error) bool {
+	code, passes := int32(0), false
+	var whole mongo.CommandError
+	var part mongo.WriteException
+	switch {
+	case errors.As(err, &whole):
+		code = whole.Code
+		passes = mongo.IsNetworkError(err) || whole.HasErrorLabel(labelRetryable) || whole.HasErrorLabel(labelOverloaded)
+	case errors.As(err, &part) && len(part.WriteErrors) > 0:
+		code = int32(part.WriteErrors[0].Code)
+	}
+	return code != 0 && !passes && !notPrimary[code] && !steppingDown[code] && !unclear[code] && !errors.Is(err, messages.ErrLoginRefused)
+}
+
 // public gives a command monitor's error the type that the driver's own methods
 // return.
 func public(err error) error {

@@ -129,3 +129,29 @@ func TestAskWaitsForAPrimary(t *testing.T) {
 		}
 	})
 }
+
+// In between it may be given up, while a look at an earlier write comes due: the lane has something to do then, and no
+// write to send.
+func TestAWriteThatIsGivenUpBeforeItsAskerSendsItIsNotTaken(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newRig(t, Config{}, &fakeWire{serve: succeed})
+		l := r.lanes[0]
+		reply := make(chan *messages.WriteReply, 1)
+		it, run := r.accept(insert(0), t.Context(), func(rep *messages.WriteReply) { reply <- rep })
+		if run == nil {
+			t.Fatal("the lane is not idle")
+		}
+		l.giveUp(it, context.Canceled)
+		l.mu.Lock()
+		l.lateDue = true
+		l.mu.Unlock()
+		run()
+		if rep := <-reply; rep.Outcome != messages.NotApplied {
+			t.Errorf("%+v", rep)
+		}
+		next, _ := r.ask(insert(1))
+		if rep := r.get(next); rep.Outcome != messages.Applied {
+			t.Errorf("the next one: %+v", rep)
+		}
+	})
+}

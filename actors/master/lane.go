@@ -3,6 +3,8 @@ package master
 import (
 	"container/list"
 	"context"
+	"fmt"
+	"slices"
 	"sync"
 	"time"
 
@@ -154,7 +156,7 @@ func (l *lane) run() {
 func (l *lane) runOne(it *item) {
 	l.mu.Lock()
 	var b *batch
-	if l.ready() && l.queue.Front() == it.elem { // It may have been given up in the meantime.
+	if it.elem != nil && l.ready() && l.queue.Front() == it.elem { // It may have been given up in the meantime.
 		b = l.take(1)
 	}
 	l.mu.Unlock()
@@ -213,8 +215,19 @@ func (l *lane) send(b *batch) {
 		if first.Cmd.Collection != "" {
 			ns = namespace{first.Cmd.Database, first.Cmd.Collection}
 		}
-		if err := l.wire.fence(b.wire, ns); err != nil {
-			err = l.noteLogin(err)
+		err := l.wire.fence(b.wire, ns)
+		if ns != *l.straggler && refusedForGood(err) {
+			err = l.wire.fence(b.wire, *l.straggler) // Such as where that is a view, or a time series.
+		}
+		if err = l.noteLogin(err); refusedForGood(err) {
+			b.each(func(*item) verdict {
+				return verdict{reply: &messages.WriteReply{Outcome: messages.NotApplied, Err: fmt.Errorf(
+					"evenkeel: it was not sent, since a write before it may still be on its way, and what would end that was refused: %w", err)}}
+			})
+			l.decide(b)
+			return
+		}
+		if err != nil {
 			b.each(func(*item) verdict { return verdict{again: &again{err: err, pause: true}} })
 			return
 		}
@@ -225,7 +238,9 @@ func (l *lane) send(b *batch) {
 	res := l.wire.run(b.wire, b)
 	res.err = l.noteLogin(res.err)
 	l.noteStraggler(b)
-	b.judge(res, l.wire.token(), l.m.cfg.Encoder)
+	if b.judge(res, l.wire.token(), l.m.cfg.Encoder) && !slices.ContainsFunc(b.verdicts, verdict.open) {
+		l.endStraggler(b)
+	}
 	l.makeRoom(b)
 	if b.foreign {
 		l.m.noBulk.Store(time.Now().Add(bulkPause).UnixNano())
@@ -233,6 +248,20 @@ func (l *lane) send(b *batch) {
 	l.decide(b)
 	if l.settle(b) {
 		l.remember(b)
+	}
+}
+
+// endStraggler ends, if it can at once, an attempt that may still be under way although a later one was answered. Were
+// that to have changed nothing, and to have left no trace therefore, the earlier one might still be executed, long after
+// the reply.
+func (l *lane) endStraggler(b *batch) {
+	if l.straggler == nil {
+		return
+	}
+	ctx, cancel := context.WithTimeout(b.wire, lateLook)
+	defer cancel()
+	if l.noteLogin(l.wire.fence(ctx, *l.straggler)) == nil {
+		l.straggler = nil
 	}
 }
 

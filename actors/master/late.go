@@ -18,7 +18,7 @@ import (
 const (
 	// maxLate is how many batches a lane remembers; the oldest is forgotten for another.
 	maxLate = 8
-	// maxLateBytes bounds the writes of one of them.
+	// maxLateBytes bounds the writes of one of them, also those of which all is known.
 	maxLateBytes = 4 << 20
 	// lateLook is for how long a look may keep the lane from sending what waits.
 	lateLook = time.Second
@@ -69,6 +69,8 @@ func (l *lane) remember(b *batch) {
 			continue
 		}
 		open++
+	}
+	for _, it := range b.items { // All of the batch is kept.
 		bytes += it.Cmd.Bytes
 	}
 	if open == 0 || bytes > maxLateBytes {

@@ -296,3 +296,26 @@ func (w *hangingWire) fence(ctx context.Context, _ namespace) error {
 	<-ctx.Done()
 	return ctx.Err()
 }
+
+// A batch is kept as a whole, and so it counts.
+func TestWhatIsRememberedIsBoundedByAllThatItKeeps(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		for bytes, want := range map[int]int{maxLateBytes: 1, maxLateBytes + 1: 0} {
+			r := rigWithoutPrimary(t, Config{}, &fakeWire{})
+			l := r.lanes[0]
+			b := &batch{attempts: &attempts{}}
+			try(b.attempts, lost, networkError())
+			for i := range 2 {
+				it, _ := r.accept(insertAnonymous(), nil, func(*messages.WriteReply) {})
+				it.name()
+				b.items, b.verdicts = append(b.items, it), append(b.verdicts, verdict{})
+				it.Cmd.Bytes = i * bytes
+			}
+			b.verdicts[0].unseen = &doubt{}
+			l.remember(b)
+			if len(l.late) != want {
+				t.Errorf("a batch of %d bytes: %d are remembered", bytes, len(l.late))
+			}
+		}
+	})
+}

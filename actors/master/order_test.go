@@ -7,6 +7,7 @@ import (
 	"sync"
 	"testing"
 	"testing/synctest"
+	"time"
 
 	"go.mongodb.org/mongo-driver/v2/bson"
 	"go.mongodb.org/mongo-driver/v2/mongo"
@@ -281,4 +282,69 @@ func insertedIDs(items []*item) []any {
 		ids = append(ids, it.Cmd.ID.AsInt64())
 	}
 	return ids
+}
+
+// The fence of a view, or of a time series, is refused: that of the collection of the write before it does as well.
+func TestAFenceThatIsRefusedIsTriedWhereTheStragglerIs(t *testing.T) {
+	for name, all := range map[string]bool{"of a view": false, "everywhere": true} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				wire := &fakeWire{}
+				wire.serve = func(ctx context.Context, b *batch, a *attempts) result {
+					if len(wire.sent()) == 1 {
+						return losing(context.DeadlineExceeded)(ctx, b, a)
+					}
+					return succeed(ctx, b, a)
+				}
+				wire.fenced = func() error {
+					if ns := wire.fences[len(wire.fences)-1]; all || ns.collection == "view" {
+						return mongo.CommandError{Code: 166}
+					}
+					return nil
+				}
+				r := newRig(t, Config{}, wire)
+				lost, _ := r.ask(update(nil))
+				if rep := r.get(lost); rep.Outcome != messages.Unknown {
+					t.Fatalf("%+v", rep)
+				}
+				many := updateMany()
+				many.Collection = "view"
+				start := time.Now()
+				second, _ := r.ask(many)
+				third, _ := r.ask(insert(3))
+				rep := r.get(second)
+				var refused mongo.CommandError
+				if all && (rep.Outcome != messages.NotApplied || !errors.As(rep.Err, &refused) || time.Since(start) > 0) || !all && rep.Outcome != messages.Applied {
+					t.Errorf("%+v", rep)
+				}
+				if rep := r.get(third); rep.Outcome != messages.Applied {
+					t.Errorf("the next one: %+v", rep)
+				}
+			})
+		})
+	}
+}
+
+// What an attempt without a reply has not changed, nor the one after it, it could change long after the reply.
+func TestALostAttemptIsEndedBeforeTheAnswerOfTheNextIsTold(t *testing.T) {
+	for _, lose := range []bool{false, true} {
+		synctest.Test(t, func(t *testing.T) {
+			wire := &fakeWire{serve: func(_ context.Context, _ *batch, a *attempts) result {
+				if lose {
+					try(a, lost, networkError())
+				}
+				try(a, replied, nil)
+				return result{value: &mongo.UpdateResult{MatchedCount: 1, ModifiedCount: 1}}
+			}}
+			r := newRig(t, Config{}, wire)
+			fenced := -1
+			w := update(nil)
+			w.ErrorsOnly = true
+			r.Submit(w, func(*messages.WriteReply) { fenced = len(wire.fences) })
+			synctest.Wait()
+			if want := map[bool]int{true: 1}[lose]; fenced != want {
+				t.Errorf("lost %v: %d fences before the reply, want %d", lose, fenced, want)
+			}
+		})
+	}
 }

@@ -3,6 +3,7 @@ package master
 import (
 	"context"
 	"errors"
+	"fmt"
 
 	"go.mongodb.org/mongo-driver/v2/mongo/writeconcern"
 
@@ -19,10 +20,11 @@ var errNoFence = errors.New("evenkeel: this server has no retryable writes to fe
 // An attempt without a reply may have been executed, may never have arrived, or
 // may still be under way. The fence ends the last of these: it is a write of the
 // same session, so that its transaction number is higher, and once the server has
-// executed it, it refuses whatever arrives with a lower one. The fence waits for a
-// majority, so it was executed by the real primary, and everything before it there
-// is committed; a majority read behind it therefore sees the write if it was
-// executed on a history that lasts, and if it does not see it, it never will.
+// executed it, it refuses whatever arrives with a lower one. The fence waits until a
+// majority has everything that was there before it, the write included; a majority read behind it therefore
+// sees the write if it was executed on a history that lasts, and if it does not see it, it never will. (Where there was
+// nothing, a primary that was cut off answers as well, for as long as it takes itself for one; the driver asks none that
+// is older than the one it knows.)
 //
 // Of a batch each write is settled by itself, by what only it can have left behind.
 // What the others of its batch may have done to that is taken into account: see
@@ -128,20 +130,20 @@ func (m *Master) madeGood(it *item, cause error) bool {
 	return m.confirms(it)
 }
 
-// neverApplied is the verdict on a write that is proven not to have been
-// executed, and never will be: it is refused with the server's reason where it
-// gave one, and sent again where there is none and time is left.
+// neverApplied is the verdict on a write of which there is nothing, and never will be: it is refused, with
+// the server's reason where it gave one. It is not sent again, which is its asker's to decide: another process may
+// have taken away what it had left, and would be given it a second time. Only what stands behind a refused write goes
+// again: that reply says that it had not been executed by then.
 func (it *item) neverApplied(d *doubt, sent []attempt) verdict {
-	err := d.refusal
-	if err == nil && !d.executed && !timeIsUp(d.cause) {
-		return verdict{again: &again{err: d.cause, pause: true, alone: d.alone}}
+	if errors.Is(d.cause, errUntried) {
+		return verdict{again: &again{err: d.cause, pause: true}}
 	}
+	err := d.refusal
 	if err == nil {
 		err = d.cause
 	}
+	if d.ofOthers { // A code in it would say that this write is wrong.
+		err = fmt.Errorf("evenkeel: a reply was lost, and the attempt after it was refused for one of the writes of its batch: %v", err)
+	}
 	return verdict{reply: &messages.WriteReply{Outcome: messages.NotApplied, Err: err, Settled: true, Attempts: it.tried + len(sent)}}
-}
-
-func timeIsUp(err error) bool {
-	return errors.Is(err, context.DeadlineExceeded) || errors.Is(err, context.Canceled)
 }

@@ -41,7 +41,7 @@ func TestALostInsertIsSettledByTheFenceAndItsID(t *testing.T) {
 		{"refused later, and not there", own, nil, nil, true, messages.NotApplied, true},
 		{"refused later, and there", own, []bson.Raw{mustMarshal(stored)}, nil, true, messages.Unknown, false},
 		{"refused later, and another there", own, []bson.Raw{mustMarshal(bson.D{{Key: "_id", Value: 7}})}, nil, true, messages.Unknown, false},
-		{"no majority in time, and there", own, []bson.Raw{mustMarshal(stored)}, &mongo.WriteConcernError{Code: 64}, false, messages.Applied, true},
+		{"no majority in time, and there", own, []bson.Raw{mustMarshal(stored)}, &mongo.WriteConcernError{Code: 64}, false, messages.Unknown, false},
 		{"no majority in time, and rolled back", own, nil, &mongo.WriteConcernError{Code: 64}, false, messages.NotApplied, true},
 	} {
 		t.Run(c.name, func(t *testing.T) {
@@ -134,7 +134,7 @@ func TestAnUpdateIsSettledByItsVerifyAndUnknownWithoutOne(t *testing.T) {
 	}
 }
 
-func TestAWriteThatIsProvenNeverToHaveHappenedIsSentAgainInItsPlace(t *testing.T) {
+func TestAWriteThatIsProvenNotToBeThereIsNotSentAgain(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		wire := &fakeWire{}
 		wire.serve = func(ctx context.Context, b *batch, a *attempts) result {
@@ -146,11 +146,11 @@ func TestAWriteThatIsProvenNeverToHaveHappenedIsSentAgainInItsPlace(t *testing.T
 		r := newRig(t, Config{MaxBatch: 1}, wire)
 		first, _ := r.ask(insert(0))
 		second, _ := r.ask(insert(1))
-		if rep := r.get(first); rep.Outcome != messages.Applied || rep.Attempts != 2 {
+		if rep := r.get(first); rep.Outcome != messages.NotApplied || !rep.Settled || rep.Attempts != 1 {
 			t.Errorf("first %+v", rep)
 		}
 		r.get(second)
-		if got := numbers(wire.sent()); len(got) != 3 || got[1] != 0 {
+		if got := numbers(wire.sent()); len(got) != 2 || got[1] != 1 {
 			t.Errorf("sent %v", got)
 		}
 	})

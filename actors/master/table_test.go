@@ -22,20 +22,20 @@ type attemptRow struct {
 	codes   []int32
 	labels  []string
 	failure error // where no server said it
-	want    [4]state
+	want    [5]state
 }
 
 var attemptRows = []attemptRow{
-	{"context over, or no time left, before it was written", nil, nil, context.DeadlineExceeded, [4]state{unsent, unsent, unsent, unsent}},
-	{"connection broken, or time over, after it was written", nil, []string{driver.NetworkError}, driver.Error{Labels: []string{driver.NetworkError}, Wrapped: context.DeadlineExceeded}, [4]state{lost, lost, lost, lost}},
-	{"a reply that cannot be read", nil, nil, errors.New("malformed wire message"), [4]state{lost, lost, lost, lost}},
-	{"nothing was written", []int32{91, 189, 10107, 11602}, []string{driver.NoWritesPerformed}, nil, [4]state{refused, refused, refused, refused}},
-	{"not primary", []int32{10058, 10107, 13435, 13436}, nil, nil, [4]state{refused, interrupted, interrupted, refused}},
-	{"interrupted, shut down, stepped down, out of time, no write concern", []int32{6, 7, 50, 64, 79, 89, 91, 100, 189, 262, 9001, 11600, 11601, 11602}, nil, nil, [4]state{interrupted, interrupted, interrupted, interrupted}},
-	{"refused before the first document", []int32{13, 18, 59, 115, 225, 322, 323, 40414, 40415}, nil, nil, [4]state{refused, refused, refused, refused}},
-	{"too many requests", []int32{462}, []string{driver.ErrSystemOverloadedError, driver.ErrRetryableError}, nil, [4]state{refused, refused, refused, refused}},
-	{"refused for the name or the options of one collection", []int32{9, 20, 72, 73}, nil, nil, [4]state{refused, refused, interrupted, refused}},
-	{"any other code, such as", []int32{2, 48, 121, 11000}, nil, nil, [4]state{refused, interrupted, interrupted, refused}},
+	{"context over, or no time left, before it was written", nil, nil, context.DeadlineExceeded, [5]state{unsent, unsent, unsent, unsent, unsent}},
+	{"connection broken, or time over, after it was written", nil, []string{driver.NetworkError}, driver.Error{Labels: []string{driver.NetworkError}, Wrapped: context.DeadlineExceeded}, [5]state{lost, lost, lost, lost, lost}},
+	{"a reply that cannot be read", nil, nil, errors.New("malformed wire message"), [5]state{lost, lost, lost, lost, lost}},
+	{"nothing was written", []int32{91, 189, 10107, 11602}, []string{driver.NoWritesPerformed}, nil, [5]state{refused, refused, refused, refused, refused}},
+	{"not primary", []int32{10058, 10107, 13435, 13436}, nil, nil, [5]state{refused, interrupted, interrupted, refused, interrupted}},
+	{"interrupted, shut down, stepped down, out of time, no write concern", []int32{6, 7, 50, 64, 79, 89, 91, 100, 189, 262, 9001, 11600, 11601, 11602}, nil, nil, [5]state{interrupted, interrupted, interrupted, interrupted, interrupted}},
+	{"refused before the first document", []int32{13, 18, 59, 115, 225, 322, 323, 40414, 40415}, nil, nil, [5]state{refused, refused, refused, refused, refused}},
+	{"too many requests", []int32{462}, []string{driver.ErrSystemOverloadedError, driver.ErrRetryableError}, nil, [5]state{refused, refused, refused, refused, refused}},
+	{"refused for the name or the options of one collection", []int32{9, 20, 72, 73}, nil, nil, [5]state{refused, refused, interrupted, refused, interrupted}},
+	{"any other code, such as", []int32{2, 48, 121, 11000}, nil, nil, [5]state{refused, interrupted, interrupted, refused, interrupted}},
 }
 
 // errors are what the row stands for.
@@ -55,8 +55,8 @@ func (r attemptRow) String() string {
 	for i, c := range r.codes {
 		codes[i] = fmt.Sprint(c)
 	}
-	return fmt.Sprintf("| %s | %s | %s | %v | %v | %v | %v |",
-		r.what, strings.Join(codes, ", "), strings.Join(r.labels, ", "), r.want[one], r.want[several], r.want[mixed], r.want[custom])
+	return fmt.Sprintf("| %s | %s | %s | %v | %v | %v | %v | %v |",
+		r.what, strings.Join(codes, ", "), strings.Join(r.labels, ", "), r.want[one], r.want[several], r.want[mixed], r.want[custom], r.want[customParts])
 }
 
 // operationRow is a row of the second one: what all attempts of an operation say together.
@@ -100,7 +100,7 @@ var (
 		unexecuted: {"NotApplied at its deadline", "yes"},
 		rejected:   {"NotApplied", "no"},
 		answered:   {"as the reply says", "what stands behind a refused document"},
-		open:       {"what is found out, else Unknown", "once proven not to have happened"},
+		open:       {"what is found out, else Unknown", "no"},
 	}
 )
 

@@ -46,7 +46,6 @@ type want uint8
 const (
 	wantOne want = iota // the _id of one of them
 	wantIDs             // the _ids of all of them
-	wantAll             // all of them, whole
 )
 
 // result is what the driver made of an operation.
@@ -277,12 +276,9 @@ func (w *sessionWire) find(ctx context.Context, ns namespace, filter any, want w
 	}
 	coll := w.client.Database(ns.database).Collection(ns.collection,
 		options.Collection().SetReadConcern(readconcern.Majority()).SetReadPreference(readpref.Primary()))
-	opts := options.Find()
+	opts := options.Find().SetProjection(bson.D{{Key: "_id", Value: 1}})
 	if want == wantOne {
 		opts.SetLimit(1)
-	}
-	if want != wantAll {
-		opts.SetProjection(bson.D{{Key: "_id", Value: 1}})
 	}
 	cursor, err := coll.Find(mongo.NewSessionContext(ctx, s), filter, opts)
 	if err != nil {
