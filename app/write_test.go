@@ -14,6 +14,7 @@ import (
 
 	"github.com/evenkeel/evenkeel/app"
 	"github.com/evenkeel/evenkeel/messages"
+	"github.com/evenkeel/evenkeel/replset"
 )
 
 // show is a result and an error as a program sees them.
@@ -192,7 +193,7 @@ func TestAWriteThatIsGivenUpOnTheWireIsUnknownAndKeepsWhatItWasGiven(t *testing.
 	c := seed(t, set, a, "players", numbered(3))
 	primary := set.Primary()
 	// The update waits in the server until its context has ended and the map has changed.
-	failPoint(t, primary, 1, doc("failCommands", bson.A{"update"}, "blockConnection", true, "blockTimeMS", 300))
+	slow := primary.Delay(replset.Target{Commands: []string{"update"}, Times: 1}, replset.Quantiles(map[float64]time.Duration{1: 300 * time.Millisecond, 0: 300 * time.Millisecond}))
 	ctx, cancel := context.WithCancel(soon(t))
 	set1 := map[string]any{"n": "as given"}
 	done := make(chan error, 1)
@@ -201,7 +202,7 @@ func TestAWriteThatIsGivenUpOnTheWireIsUnknownAndKeepsWhatItWasGiven(t *testing.
 		set1["n"] = "changed since"
 		done <- err
 	}()
-	eventually(t, "the update is on the wire", func() bool { return a.Stat().Writes.OnWire == 1 })
+	eventually(t, "the server has the update", func() bool { return slow.Struck() == 1 })
 	cancel()
 	err := <-done
 	switch {
