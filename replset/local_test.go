@@ -1,9 +1,12 @@
 package replset
 
 import (
+	"errors"
+	"strings"
 	"testing"
 
 	"go.mongodb.org/mongo-driver/v2/bson"
+	"go.mongodb.org/mongo-driver/v2/mongo"
 	"go.mongodb.org/mongo-driver/v2/mongo/options"
 )
 
@@ -49,5 +52,9 @@ func TestTheOplogIsReadLikeACollectionAndNotWritten(t *testing.T) {
 	}
 	if err := oplog.Drop(soon(t)); err == nil {
 		t.Error("the oplog can be dropped")
+	}
+	_, err := oplog.Find(soon(t), bson.D{}, options.Find().SetCursorType(options.Tailable))
+	if e := (mongo.CommandError{}); !errors.As(err, &e) || e.Name != "NotImplemented" || !strings.Contains(e.Message, "tailable") {
+		t.Errorf("the oplog is followed: %v", err)
 	}
 }

@@ -116,6 +116,13 @@ func TestUnorderedInsertsGoOnPastAnError(t *testing.T) {
 	}
 }
 
+func TestAModifyThatRemovesTakesNoArrayFilters(t *testing.T) {
+	w := start(t, "rs0").dial()
+	for _, filters := range []bson.A{{}, {d("e", 1)}} {
+		w.refused("test", d("findAndModify", "c", "remove", true, "arrayFilters", filters), codeFailedToParse)
+	}
+}
+
 func TestARetriedUpdateDeleteOrModifyReturnsTheFirstResult(t *testing.T) {
 	s := start(t, "rs0")
 	w := s.dial()

@@ -178,7 +178,7 @@ func (p *fieldReader) documents() []bson.Raw {
 		p.wrongType("array")
 		return nil
 	}
-	var docs []bson.Raw
+	docs := []bson.Raw{}
 	for s := scan(p.f.value.Value); ; {
 		e, ok := s.next()
 		if !ok {

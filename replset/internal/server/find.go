@@ -143,6 +143,9 @@ func runFind(c *conn, r *request) error {
 		coll := s.Collection(r.db, q.coll)
 		there = coll != nil
 		if q.tailable && there {
+			if capped(coll) {
+				return refuse(codeNotImplemented, "tailable cursors are not supported")
+			}
 			return refuse(codeBadValue, "error processing query: ns=%s.%s tailable cursor requested on non capped collection", r.db, q.coll)
 		}
 		hinted, err := q.hint.index(r.db, q.coll, coll)

@@ -64,6 +64,8 @@ func parseModify(r *request) (m modifyRequest, err error) {
 		p.err = refuse(codeFailedToParse, "Cannot specify both upsert=true and remove=true ")
 	case m.remove && m.after:
 		p.err = refuse(codeFailedToParse, "Cannot specify both new=true and remove=true; 'remove' always returns the deleted document")
+	case m.remove && m.arrayFilters != nil:
+		p.err = refuse(codeFailedToParse, "Cannot specify arrayFilters and remove=true")
 	case !m.remove && !hasUpdate:
 		p.err = refuse(codeFailedToParse, "Either an update or remove=true must be specified")
 	}

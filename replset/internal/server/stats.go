@@ -153,19 +153,21 @@ func appendStorageStats(w *builder, coll repl.Collection, scale int64) {
 
 // appendCapped tells how large a collection may become: only the oplog has a limit.
 func appendCapped(w *builder, coll repl.Collection) {
-	if coll != nil {
-		options := coll.Info().Options
-		if capped, ok := lookup(options, "capped"); ok && query.Truthy(capped) {
-			w.bool("capped", true)
-			for _, of := range [][2]string{{"max", "max"}, {"maxSize", "size"}} {
-				if v, ok := lookup(options, of[1]); ok {
-					w.value(of[0], v)
-				}
-			}
-			return
+	if coll == nil || !capped(coll) {
+		w.bool("capped", false)
+		return
+	}
+	w.bool("capped", true)
+	for _, of := range [][2]string{{"max", "max"}, {"maxSize", "size"}} {
+		if v, ok := lookup(coll.Info().Options, of[1]); ok {
+			w.value(of[0], v)
 		}
 	}
-	w.bool("capped", false)
+}
+
+func capped(coll repl.Collection) bool {
+	v, ok := lookup(coll.Info().Options, "capped")
+	return ok && query.Truthy(v)
 }
 
 // collStatsStage is the document that a pipeline's leading $collStats makes.
