@@ -278,6 +278,9 @@ func (s *bulkSpace) take(name string) error {
 		return refuse(codeInvalidNamespace, "Invalid namespace specified for bulkWrite: '%s'", name)
 	}
 	if s.err = checkCollectionName(s.db, []byte(s.coll)); s.err == nil {
+		s.err = checkWriteName(s.db, s.coll)
+	}
+	if s.err == nil {
 		s.err = checkWritable(s.db)
 	}
 	return nil

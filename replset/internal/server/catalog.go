@@ -41,8 +41,16 @@ func runCreate(c *conn, r *request) error {
 	if p.err != nil {
 		return p.err
 	}
+	if err := checkCreateName(r.db, coll); err != nil {
+		return err
+	}
 	return c.write(r, func(w repl.Writer) error {
-		return w.CreateCollection(r.db, coll, bson.Raw{5, 0, 0, 0, 0})
+		// To create what is there with the same options has been no error since 7.0. There
+		// are no others: what would make them differ is refused above.
+		if c.s.version.wire >= wire70 && w.Collection(r.db, coll) != nil {
+			return nil
+		}
+		return w.CreateCollection(r.db, coll, nothingMore)
 	})
 }
 

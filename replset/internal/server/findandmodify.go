@@ -111,6 +111,9 @@ func findAndModify(c *conn, r *request) error {
 	if err != nil {
 		return err
 	}
+	if err := checkWriteName(r.db, m.coll); err != nil {
+		return err
+	}
 	x, err := m.compile()
 	if err != nil {
 		return err

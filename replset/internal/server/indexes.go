@@ -50,6 +50,9 @@ func createIndexes(c *conn, r *request) error {
 	if specs, err = r.indexSpecs(specs, given); err != nil {
 		return err
 	}
+	if err := checkWriteName(r.db, coll); err != nil {
+		return err
+	}
 	for i := range specs {
 		if specs[i], err = indexSpec(specs[i]); err != nil {
 			return err

@@ -211,7 +211,10 @@ func (c *conn) parseBatch(r *request, name string) (b *batch, reply *batchReply,
 	if !given {
 		return nil, nil, ns, nil, errMissing(r.name, name)
 	}
-	return b, reply, ns, statements, b.checkLength(len(statements))
+	if err := b.checkLength(len(statements)); err != nil {
+		return nil, nil, ns, nil, err
+	}
+	return b, reply, ns, statements, checkWriteName(ns.db, ns.coll)
 }
 
 // option reads a field that every command with statements may have; it says whether the
