@@ -32,6 +32,7 @@ const (
 	codeNotWritablePrimary        = 10107
 	codeDuplicateKey              = 11000
 	codeInterruptedStateChange    = 11602
+	codeDatabaseDifferCase        = 13297
 )
 
 var codeNames = map[int32]string{
@@ -58,6 +59,7 @@ var codeNames = map[int32]string{
 	codeExceededTimeLimit:         "ExceededTimeLimit",
 	codeNotWritablePrimary:        "NotWritablePrimary",
 	codeDuplicateKey:              "DuplicateKey",
+	codeDatabaseDifferCase:        "DatabaseDifferCase",
 	codeInterruptedStateChange:    "InterruptedDueToReplStateChange",
 }
 

@@ -3,6 +3,7 @@ package repl
 import (
 	"crypto/rand"
 	"slices"
+	"strings"
 
 	"go.mongodb.org/mongo-driver/v2/bson"
 
@@ -55,13 +56,39 @@ func (l liveCollection) Each(yield func(bson.Raw) bool) {
 func (w *writer) note(ch change) { w.changes = append(w.changes, ch) }
 
 // coll returns a collection that may be changed; it is created when missing.
-func (w *writer) coll(db, name string) *collection {
+func (w *writer) coll(db, name string) (*collection, error) {
 	if c := w.d.coll(db, name); c != nil {
-		return c
+		return c, nil
 	}
-	info := CollectionInfo{Name: name, UUID: newUUID(), Options: emptyDocument}
+	return w.create(db, name, emptyDocument)
+}
+
+func (w *writer) create(db, name string, opts bson.Raw) (*collection, error) {
+	if err := w.checkCase(db); err != nil {
+		return nil, err
+	}
+	info := CollectionInfo{Name: name, UUID: newUUID(), Options: opts}
 	w.note(change{kind: createColl, db: db, coll: name, info: info})
-	return w.d.create(db, info)
+	return w.d.create(db, info), nil
+}
+
+// checkCase refuses a database whose name is another's but for the case. Every member of
+// a server's set has the three that are its own.
+func (w *writer) checkCase(db string) error {
+	for _, have := range append(w.d.databases(), "admin", "config", localDB) {
+		if have != db && strings.Map(lower, have) == strings.Map(lower, db) {
+			return refuse(codeDatabaseDifferCase, "db already exists with different case already have: [%s] trying to create [%s]", have, db)
+		}
+	}
+	return nil
+}
+
+// lower is the lower case of ASCII alone, by which the server compares names.
+func lower(r rune) rune {
+	if 'A' <= r && r <= 'Z' {
+		r += 'a' - 'A'
+	}
+	return r
 }
 
 var emptyDocument = bson.Raw{5, 0, 0, 0, 0}
@@ -85,7 +112,11 @@ func (w *writer) Insert(db, coll string, doc bson.Raw) error {
 	if err := errLocal(db); err != nil {
 		return err
 	}
-	if err := w.coll(db, coll).insert(doc); err != nil {
+	c, err := w.coll(db, coll)
+	if err == nil {
+		err = c.insert(doc)
+	}
+	if err != nil {
 		return err
 	}
 	w.note(change{kind: insertDoc, db: db, coll: coll, doc: doc})
@@ -125,10 +156,8 @@ func (w *writer) CreateCollection(db, coll string, opts bson.Raw) error {
 	if len(opts) == 0 {
 		opts = emptyDocument
 	}
-	info := CollectionInfo{Name: coll, UUID: newUUID(), Options: opts}
-	w.d.create(db, info)
-	w.note(change{kind: createColl, db: db, coll: coll, info: info})
-	return nil
+	_, err := w.create(db, coll, opts)
+	return err
 }
 
 func (w *writer) DropCollection(db, coll string) error {
@@ -153,7 +182,10 @@ func (w *writer) CreateIndex(db, coll string, spec bson.Raw) (created bool, err 
 	if err != nil {
 		return false, err
 	}
-	c := w.coll(db, coll)
+	c, err := w.coll(db, coll)
+	if err != nil {
+		return false, err
+	}
 	same := func(have *index) bool {
 		return have.sameKey(ix) && (have == idIndex || have.info.Unique == ix.info.Unique && have.info.Sparse == ix.info.Sparse)
 	}
