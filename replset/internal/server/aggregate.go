@@ -78,6 +78,9 @@ func runAggregate(c *conn, r *request) error {
 			res.docs, err = pipeline.Run(once(doc))
 			return err
 		}
+		if coll != nil {
+			res.of = coll.Info().UUID.Data
+		}
 		// The leading $match, if any, finds by _id; it is run once more with the rest.
 		var scanned error
 		next, stop := iter.Pull(func(yield func(bson.Raw) bool) {

@@ -42,6 +42,7 @@ const (
 	codeCursorInUse                int32 = 143
 	codeAppNameTooLarge            int32 = 184
 	codeClientMetadataTooLarge     int32 = 185
+	codeQueryPlanKilled            int32 = 175
 	codeClientMetadataMutated      int32 = 186
 	codePrimarySteppedDown         int32 = 189
 	codeInvalidUUID                int32 = 207

@@ -1,6 +1,7 @@
 package server
 
 import (
+	"bytes"
 	"math/rand/v2"
 	"sync"
 	"time"
@@ -28,6 +29,21 @@ type results struct {
 	// openEnd says that a server would learn only by looking further that there is
 	// nothing more, so that a batch that is exactly full leaves a cursor open.
 	openEnd bool
+	// of is the UUID of the collection that they are read from; empty for what a command
+	// makes up.
+	of []byte
+}
+
+// check refuses to go on once the collection is gone, though one of its name may be there
+// again: a server reads from the collection until the last document.
+func (res *results) check(s repl.Snapshot, db, coll string) error {
+	if len(res.of) == 0 {
+		return nil
+	}
+	if have := s.Collection(db, coll); have != nil && bytes.Equal(have.Info().UUID.Data, res.of) {
+		return nil
+	}
+	return refuse(codeQueryPlanKilled, "collection dropped. UUID %s", sessionName([16]byte(res.of)))
 }
 
 // cursor is results kept for getMore.

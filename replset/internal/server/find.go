@@ -141,7 +141,9 @@ func runFind(c *conn, r *request) error {
 	there := false
 	err = c.s.node.View(r.readLevel, func(s repl.Snapshot) error {
 		coll := s.Collection(r.db, q.coll)
-		there = coll != nil
+		if there = coll != nil; there {
+			res.of = coll.Info().UUID.Data
+		}
 		if q.tailable && there {
 			if capped(coll) {
 				return refuse(codeNotImplemented, "tailable cursors are not supported")

@@ -4,6 +4,7 @@ import (
 	"go.mongodb.org/mongo-driver/v2/bson"
 
 	"github.com/evenkeel/evenkeel/replset/internal/query"
+	"github.com/evenkeel/evenkeel/replset/internal/repl"
 )
 
 var getMoreCommand = &command{name: "getMore", run: getMore, readable: true, kind: readKind, inV1: true}
@@ -51,6 +52,10 @@ func getMore(c *conn, r *request) error {
 		return err
 	}
 	r.readLevel = cur.level
+	if err := c.s.node.View(cur.level, func(s repl.Snapshot) error { return cur.check(s, cur.db, cur.coll) }); err != nil {
+		c.s.cursors.give(cur, true)
+		return err
+	}
 	if size <= 0 {
 		size = maxMessageSize
 	}

@@ -2,6 +2,7 @@ package server
 
 import (
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -81,6 +82,41 @@ func TestACursorBelongsToItsSessionAndEndsWithIt(t *testing.T) {
 	}
 	if got := reply.Lookup("cursorsNotFound", "0").Int64(); got != 5 {
 		t.Error(reply)
+	}
+}
+
+func TestACursorEndsWithItsCollection(t *testing.T) {
+	s := start(t, "rs0")
+	w := s.dial()
+	drop, dropAll := d("drop", "c"), d("dropDatabase", 1)
+	for _, c := range []struct {
+		open  bson.D
+		then  []bson.D
+		stays bool
+	}{
+		{d("find", "c", "batchSize", 1), []bson.D{drop}, false},
+		{d("find", "c", "batchSize", 1), []bson.D{drop, insertOf(1, 2, 3)}, false},
+		{d("find", "c", "batchSize", 1, "sort", d("_id", -1)), []bson.D{dropAll, d("create", "c")}, false},
+		{d("aggregate", "c", "pipeline", bson.A{}, "cursor", d("batchSize", 1)), []bson.D{dropAll}, false},
+		{d("find", "c", "batchSize", 1), []bson.D{d("dropIndexes", "c", "index", "a_1"), d("delete", "c", "deletes", bson.A{d("q", bson.D{}, "limit", 0)})}, true},
+		{d("listIndexes", "c", "cursor", d("batchSize", 1)), []bson.D{drop}, true},
+	} {
+		w.ok("test", drop)
+		w.ok("test", insertOf(1, 2, 3))
+		w.ok("test", d("createIndexes", "c", "indexes", bson.A{d("key", d("a", 1), "name", "a_1")}))
+		id := w.ok("test", c.open).Lookup("cursor", "id").Int64()
+		for _, cmd := range c.then {
+			w.ok("test", cmd)
+		}
+		more := d("getMore", id, "collection", "c")
+		if c.stays {
+			w.ok("test", more)
+			continue
+		}
+		if says := w.refused("test", more, codeQueryPlanKilled).Lookup("errmsg").StringValue(); !strings.HasPrefix(says, "collection dropped. UUID ") || len(says) != 61 {
+			t.Errorf("%v: %s", c.then, says)
+		}
+		w.refused("test", more, codeCursorNotFound)
 	}
 }
 
