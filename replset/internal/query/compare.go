@@ -8,8 +8,8 @@ import (
 	"go.mongodb.org/mongo-driver/v2/bson"
 )
 
-// maxDepth is how deep values nest before comparison stops looking. The server
-// refuses documents that nest deeper than 200, as ValidateDocument does; the limit here
+// maxDepth is how deep values nest before comparison stops looking. What is stored
+// nests no deeper than ValidateDocument lets it, as in the server; the limit here
 // only keeps hostile bytes from exhausting the stack.
 const maxDepth = 1000
 

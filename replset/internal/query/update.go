@@ -17,7 +17,11 @@ type UpdateOptions struct {
 	Upsert bool
 	// ArrayFilters choose the items that a $[identifier] in a path stands for.
 	ArrayFilters []bson.Raw
-	// Now is the clock of $currentDate. Defaults to time.Now.
+	// NoDollars refuses to store names that begin with a dollar sign, as servers before
+	// 5.0 do.
+	NoDollars bool
+	// Now is the clock of $currentDate, and of a replacement's zero timestamps. Defaults
+	// to time.Now.
 	Now func() time.Time
 }
 
@@ -29,7 +33,8 @@ type Update struct {
 	steps       []stage     // of a pipeline; not nil
 	renames     []rename
 	positional  bool // some path holds the positional operator $
-	deep        bool // may nest deeper than allowed; the result is checked
+	deep        bool // may nest deeper than what is stored may; the result is checked
+	noDollars   bool
 	now         func() time.Time
 }
 
@@ -40,16 +45,17 @@ func CompileUpdate(u bson.RawValue, opts UpdateOptions) (*Update, error) {
 	switch u.Type {
 	case bson.TypeEmbeddedDocument:
 	case bson.TypeArray:
-		up := &Update{}
+		up := &Update{noDollars: opts.NoDollars}
 		return up, up.compileSteps(u.Value, opts)
 	default:
 		return nil, refuse(failedToParse, "Update argument must be either an object or an array")
 	}
 	doc := bytes.Clone(u.Value)
-	if err := checkNesting(doc); err != nil {
+	deepest, err := nesting(doc)
+	if err != nil {
 		return nil, err
 	}
-	up := &Update{now: opts.Now}
+	up := &Update{now: opts.Now, deep: deepest > maxStored, noDollars: opts.NoDollars}
 	if up.now == nil {
 		up.now = time.Now
 	}
@@ -86,7 +92,7 @@ func (u *Update) compileReplacement(doc []byte, opts UpdateOptions) error {
 		if !ok {
 			break
 		}
-		if isDollar(key) {
+		if isDollar(key) && !opts.NoDollars { // then it is looked at where it is to be stored
 			return refuse(dollarPrefixedFieldName, "The dollar ($) prefixed field '%s' in '%s' is not allowed in the context of an update's replacement document. Consider using an aggregation pipeline with $replaceWith.", key, key)
 		}
 		if string(key) == "_id" {
@@ -98,6 +104,7 @@ func (u *Update) compileReplacement(doc []byte, opts UpdateOptions) error {
 	if !missing(lookup(doc, "_id")) {
 		doc = WithID(doc)
 	}
+	StampTimes(doc, u.now())
 	u.replacement = doc
 	return nil
 }
@@ -136,10 +143,27 @@ func (u *Update) ApplyMatched(doc bson.Raw, f *Filter) (newDoc bson.Raw, changed
 	if bytes.Equal(newDoc, doc) {
 		return doc, false, nil
 	}
+	if err := u.checkNames(doc, newDoc); err != nil {
+		return nil, false, err
+	}
+	if u.deep {
+		if err := checkStored(newDoc); err != nil {
+			return nil, false, err
+		}
+	}
 	if len(newDoc) > MaxDocumentSize {
 		return nil, false, refuse(updatedDocumentTooLarge, "Resulting document after update is larger than %d", MaxDocumentSize)
 	}
 	return newDoc, true, nil
+}
+
+// checkNames refuses names in what the update makes of doc. Operators answer for what they
+// bring in alone: an insert may have left such a name elsewhere.
+func (u *Update) checkNames(doc, newDoc bson.Raw) error {
+	if !u.noDollars || u.root != nil && checkDollars(doc, "", false) != nil {
+		return nil
+	}
+	return checkDollars(newDoc, "", false)
 }
 
 // replaced is a replacement with the _id of doc.
@@ -183,11 +207,6 @@ func (st *applyState) run() (bson.Raw, error) {
 	out, _, err := root.applyDocument(st, st.doc, make([]byte, 0, size+size/4+64), true)
 	if err != nil {
 		return nil, err
-	}
-	if st.update.deep {
-		if err := checkNesting(out); err != nil {
-			return nil, err
-		}
 	}
 	return out, nil
 }

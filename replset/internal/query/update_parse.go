@@ -113,7 +113,7 @@ func (p *updateParser) add(dotted string, m modifier, nesting int) error {
 	if err != nil {
 		return err
 	}
-	if len(parts)+nesting+1 > maxNesting {
+	if len(parts)+nesting+1 > maxStored {
 		p.update.deep = true
 	}
 	n := p.update.root

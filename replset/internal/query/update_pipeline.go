@@ -49,7 +49,7 @@ func (u *Update) step(doc bson.Raw) (bson.Raw, error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := checkNesting(out); err != nil {
+	if err := checkStored(out); err != nil {
 		return nil, err
 	}
 	if !missing(lookup(out, "_id")) {

@@ -234,11 +234,104 @@ func TestAnUpdateMayNotMakeADocumentTooLargeOrTooDeep(t *testing.T) {
 	_, _, err := u.Apply(doc(large))
 	refused(t, err, 17419, "Resulting document after update is larger than 16777216")
 
-	deep := strings.Repeat("{a: ", 150) + "1" + strings.Repeat("}", 150)
-	_, _, err = compileUpdate(t, `{$set: {"`+strings.Repeat("a.", 99)+`a": `+deep+`}}`).Apply(doc(`{}`))
-	refused(t, err, 15, "depth")
-	_, _, err = compileUpdate(t, `{$rename: {x: "`+strings.Repeat("b.", 99)+`b"}}`).Apply(doc(`{x: ` + deep + `}`))
-	refused(t, err, 15, "depth")
+	nested := func(levels int) string { return strings.Repeat("{a: ", levels) + "1" + strings.Repeat("}", levels) }
+	path := strings.Repeat("a.", 99) + "a" // of 100 parts
+	for _, c := range []struct {
+		update, before string
+		levels         int // of what makes 180 of it
+	}{
+		{`{$set: {"` + path + `": %s}}`, `{}`, 80},
+		{`{$push: {"` + path + `": %s}}`, `{}`, 79},
+		{`{$addToSet: {"` + path + `": {$each: [%s]}}}`, `{}`, 79},
+		{`{$rename: {x: "` + strings.ReplaceAll(path, "a", "b") + `"}}`, `{x: %s}`, 80},
+		{`[{$set: {"` + path + `": %s}}]`, `{}`, 80},
+		{`{a: %s}`, `{b: 1}`, 179},
+	} {
+		for _, more := range []int{0, 1} {
+			u, before := c.update, c.before
+			if strings.Contains(u, "%s") {
+				u = fmt.Sprintf(u, nested(c.levels+more))
+			} else {
+				before = fmt.Sprintf(before, nested(c.levels+more))
+			}
+			up := compileUpdate(t, u)
+			_, _, applied := up.Apply(doc(before))
+			_, upserted := up.Upsert(doc(`{}`))
+			for i, err := range []error{applied, upserted} {
+				switch {
+				case i == 1 && before != c.before: // there is nothing to rename
+				case more == 1:
+					refused(t, err, 15, "Document exceeds maximum nesting depth of 180")
+				case err != nil:
+					t.Errorf("%.20s: %v", c.update, err)
+				}
+			}
+		}
+	}
+}
+
+func TestAReplacementsZeroTimestampsBecomeThePresent(t *testing.T) {
+	stamp := bson.Timestamp{T: 1, I: 1}
+	for _, c := range []struct {
+		update  string
+		stamped bool
+	}{{`{t: TS(0, 0), b: {t: TS(0, 0)}}`, true}, {`{$set: {t: TS(0, 0)}}`, false}, {`[{$set: {t: TS(0, 0)}}]`, false}} {
+		u := compileUpdate(t, c.update)
+		after, _, err := u.Apply(doc(`{_id: TS(0, 0)}`))
+		made, upserted := u.Upsert(doc(`{_id: TS(0, 0)}`))
+		for _, got := range []bson.Raw{after, made} {
+			var want bson.Timestamp
+			if c.stamped {
+				want = stamp
+			}
+			at, i := lookup(got, "t").Timestamp()
+			id, _ := lookup(got, "_id").Timestamp()
+			if err != nil || upserted != nil || (bson.Timestamp{T: at, I: i}) != want || id != 0 {
+				t.Errorf("%s: %s, %v, %v", c.update, show(got), err, upserted)
+			}
+		}
+	}
+}
+
+func TestDollarsAreKeptOutOfWhatAnUpdateStoresWhereTheyMustBe(t *testing.T) {
+	for _, c := range []struct {
+		update, before string
+		code           int32
+		part           string
+	}{
+		{`{a: {$b: 1}}`, `{}`, 52, "The dollar ($) prefixed field '$b' in 'a.$b' is not valid for storage."},
+		{`{a: 1, $b: 1}`, `{}`, 52, "'$b' in '$b' is not valid"},
+		{`{a: [{b: {$c: 1}}]}`, `{}`, 52, "'$c' in 'a.0.b.$c'"},
+		{`{$set: {a: {$b: 1}}}`, `{}`, 52, "'a.$b'"},
+		{`{$push: {a: {$b: 1}}}`, `{}`, 52, "'a.0.$b'"},
+		{`[{$set: {a: {$literal: {$b: 1}}}}]`, `{}`, 52, "'a.$b'"},
+		{`{a: {$ref: "c", $id: 1, $db: "d", x: 1}}`, `{}`, 0, ""},
+		{`{a: {$db: "d"}}`, `{}`, 55, "$db field without a $id before it"},
+		{`{a: {$ref: "c", $id: 1, $db: 2}}`, `{}`, 55, "$db field must be a String, not a int"},
+		{`{a: {$ref: 1, $id: 1}}`, `{}`, 55, "$ref field must be a String, not a int"},
+		{`{a: {$ref: "c"}}`, `{}`, 55, "$ref field must be followed by a $id"},
+		{`{a: {$id: 1}}`, `{}`, 55, "$id field without a $ref before it"},
+		{`{$set: {c: 1}}`, `{a: {$b: 1}}`, 0, ""}, // as an insert may have left it
+		{`{"a.b": 1}`, `{}`, 0, ""},
+	} {
+		for _, none := range []bool{true, false} {
+			u, err := CompileUpdate(val(c.update), UpdateOptions{NoDollars: none})
+			var upserted error
+			if err == nil {
+				_, _, err = u.Apply(doc(c.before))
+				_, upserted = u.Upsert(doc(`{}`))
+			}
+			switch {
+			case !none && c.update == `{a: 1, $b: 1}`:
+				refused(t, err, 52, "not allowed in the context of an update's replacement document")
+			case none && c.code != 0:
+				refused(t, err, c.code, c.part)
+				refused(t, upserted, c.code, c.part)
+			case err != nil || upserted != nil:
+				t.Errorf("%s: %v, %v", c.update, err, upserted)
+			}
+		}
+	}
 }
 
 func TestAnUpdateOfManyFieldsReachesThemAll(t *testing.T) {

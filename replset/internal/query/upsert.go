@@ -38,6 +38,12 @@ func (u *Update) Upsert(filter bson.Raw) (doc bson.Raw, err error) {
 	if err := checkUpsertedID(lookup(doc, "_id")); err != nil {
 		return nil, err
 	}
+	if err := u.checkNames(nil, doc); err != nil {
+		return nil, err
+	}
+	if err := checkStored(doc); err != nil {
+		return nil, err
+	}
 	if len(doc) > MaxDocumentSize {
 		return nil, refuse(upsertedDocumentTooLarge, "Document to upsert is larger than %d", MaxDocumentSize)
 	}
@@ -152,11 +158,7 @@ func (u *Update) upsertOperators(pinned []pin) (bson.Raw, error) {
 		return nil, err
 	}
 	st := applyState{update: u, doc: base, insert: true, matched: -1}
-	doc, err := st.run()
-	if err != nil {
-		return nil, err
-	}
-	return doc, checkNesting(doc)
+	return st.run()
 }
 
 // setPath puts v at a path of doc that is not there yet.

@@ -12,17 +12,29 @@ const MaxDocumentSize = 16 << 20
 // maxNesting is how deep documents may nest.
 const maxNesting = 200
 
+// maxStored is how deep those may nest that are stored: the server keeps the rest for
+// what it wraps them in. A document or array without a field counts for nothing.
+const maxStored = 180
+
 // checkNesting refuses what is not a whole BSON document, or is one that nests
 // too deep. The walks over documents elsewhere tolerate malformed bytes; this
 // is where they are reported.
 func checkNesting(doc []byte) error {
-	if len(doc) < 5 || int64(binary.LittleEndian.Uint32(doc)) != int64(len(doc)) {
-		return errMalformed()
-	}
-	return checkAt(doc, 1)
+	_, err := nesting(doc)
+	return err
 }
 
-func checkAt(doc []byte, depth int) error {
+// nesting is checkNesting, and says how deep doc nests.
+func nesting(doc []byte) (deepest int, err error) {
+	if len(doc) < 5 || int64(binary.LittleEndian.Uint32(doc)) != int64(len(doc)) {
+		return 0, errMalformed()
+	}
+	err = checkAt(doc, 1, &deepest)
+	return deepest, err
+}
+
+func checkAt(doc []byte, depth int, deepest *int) error {
+	*deepest = max(*deepest, depth)
 	if depth > maxNesting {
 		return refuse(overflow, "Document exceeds maximum nested object depth: %d", maxNesting)
 	}
@@ -34,12 +46,12 @@ func checkAt(doc []byte, depth int) error {
 		}
 		switch v.Type {
 		case bson.TypeEmbeddedDocument, bson.TypeArray:
-			if err := checkAt(v.Value, depth+1); err != nil {
+			if err := checkAt(v.Value, depth+1, deepest); err != nil {
 				return err
 			}
 		case bson.TypeCodeWithScope:
 			_, scope := readCode(v)
-			if err := checkAt(scope, depth+1); err != nil {
+			if err := checkAt(scope, depth+1, deepest); err != nil {
 				return err
 			}
 		case bson.TypeBoolean:
@@ -54,6 +66,31 @@ func checkAt(doc []byte, depth int) error {
 	return nil
 }
 
+// tooDeep says whether doc nests deeper than what is stored may. The scope of code is not
+// looked into, as in the server.
+func tooDeep(doc []byte, depth int) bool {
+	e := elementsOf(doc)
+	for {
+		_, v, ok := e.next()
+		switch {
+		case !ok:
+			return false
+		case depth > maxStored:
+			return true
+		case (isObject(v) || isArray(v)) && tooDeep(v.Value, depth+1):
+			return true
+		}
+	}
+}
+
+// checkStored refuses what an update must not store for its nesting.
+func checkStored(doc []byte) error {
+	if tooDeep(doc, 1) {
+		return refuse(overflow, "Document exceeds maximum nesting depth of %d", maxStored)
+	}
+	return checkNesting(doc)
+}
+
 // ValidateDocument refuses what the server would not store: malformed or
 // too deep BSON, a document over 16 MiB, an _id of a kind that cannot be one. Names that start
 // with a dollar sign are allowed as in current servers, except inside _id.
@@ -65,7 +102,11 @@ func ValidateDocument(doc bson.Raw, forInsert bool) error {
 	default:
 		return refuse(bsonObjectTooLarge, "object to insert too large. size in bytes: %d, max size: %d", len(doc), MaxDocumentSize)
 	}
-	if err := checkNesting(doc); err != nil {
+	deepest, err := nesting(doc)
+	switch {
+	case deepest > maxStored && tooDeep(doc, 1):
+		return refuse(overflow, "cannot insert document because it exceeds %d levels of nesting", maxStored)
+	case err != nil:
 		return err
 	}
 	seen := false

@@ -29,8 +29,19 @@ func TestWhatTheServerWouldNotStoreIsRefused(t *testing.T) {
 	large := doc(`{a: "` + strings.Repeat("x", MaxDocumentSize) + `"}`)
 	refused(t, ValidateDocument(large, true), 10334, "size in bytes")
 	refused(t, ValidateDocument(large, false), 17419, "larger than 16777216")
-	deep := doc(strings.Repeat("{a: ", 201) + "1" + strings.Repeat("}", 201))
-	refused(t, ValidateDocument(deep, true), 15, "depth")
+	for _, levels := range []int{181, 201, 1000} {
+		refused(t, ValidateDocument(deep(levels, "1"), true), 15, "cannot insert document because it exceeds 180 levels of nesting")
+	}
+	for _, stored := range []bson.Raw{deep(180, "1"), deep(180, "{}"), deep(180, "[]"), deep(180, `Scoped("x", {y: 1})`)} {
+		if err := ValidateDocument(stored, true); err != nil {
+			t.Error(err)
+		}
+	}
+}
+
+// deep nests a value in so many documents.
+func deep(levels int, inside string) bson.Raw {
+	return doc(strings.Repeat("{a: ", levels) + inside + strings.Repeat("}", levels))
 }
 
 func TestMalformedBytesAreRefused(t *testing.T) {

@@ -81,7 +81,7 @@ type modifier struct {
 	project *query.Projection
 }
 
-func (m modifyRequest) compile() (*modifier, error) {
+func (m modifyRequest) compile(version wireVersion) (*modifier, error) {
 	x := &modifier{modifyRequest: m}
 	var err error
 	if x.match, err = compileFilter(m.filter); err != nil {
@@ -101,7 +101,7 @@ func (m modifyRequest) compile() (*modifier, error) {
 		}
 	}
 	if !m.remove {
-		x.change, err = query.CompileUpdate(m.update, query.UpdateOptions{Upsert: m.upsert, ArrayFilters: m.arrayFilters})
+		x.change, err = query.CompileUpdate(m.update, query.UpdateOptions{Upsert: m.upsert, ArrayFilters: m.arrayFilters, NoDollars: version < wire50})
 	}
 	return x, err
 }
@@ -114,7 +114,7 @@ func findAndModify(c *conn, r *request) error {
 	if err := checkWriteName(r.db, m.coll); err != nil {
 		return err
 	}
-	x, err := m.compile()
+	x, err := m.compile(c.s.version.wire)
 	if err != nil {
 		return err
 	}

@@ -2,7 +2,6 @@ package server
 
 import (
 	"bytes"
-	"encoding/binary"
 	"errors"
 	"time"
 
@@ -101,7 +100,7 @@ func (b *batch) insertAll(w repl.Writer, ns namespace, from int, docs []bson.Raw
 		}
 		if done == nil {
 			b.c.s.ops.insert.Add(1)
-			if doc, err = insertable(doc); err == nil {
+			if doc, err = insertable(doc, b.c.s.version.wire); err == nil {
 				err = ns.check(w)
 			}
 			if err == nil {
@@ -131,32 +130,36 @@ var nothingMore = bson.Raw{5, 0, 0, 0, 0}
 
 // insertable returns a copy of a document as the server stores it: with an _id,
 // and that first.
-func insertable(doc bson.Raw) (bson.Raw, error) {
+func insertable(doc bson.Raw, version wireVersion) (bson.Raw, error) {
 	if len(doc) > maxDocument {
 		return nil, refuse(codeBadValue, "object to insert too large. size in bytes: %d, max size: %d", len(doc), maxDocument)
 	}
 	if err := query.ValidateDocument(doc, true); err != nil {
 		return nil, err
 	}
+	if version < wire50 {
+		if err := noDollars(doc); err != nil {
+			return nil, err
+		}
+	}
 	whole := query.WithID(doc)
 	if &whole[0] == &doc[0] {
 		whole = bytes.Clone(doc)
 	}
-	return stampTimes(whole), nil
+	query.StampTimes(whole, time.Now())
+	return whole, nil
 }
 
-// stampTimes sets the zero timestamps among a new document's own fields to the
-// present, as the server does. It changes doc.
-func stampTimes(doc []byte) bson.Raw {
+// noDollars refuses a document's own names that begin with a dollar sign; those of documents
+// inside it could be inserted also before 5.0.
+func noDollars(doc bson.Raw) error {
 	for s := scan(doc); ; {
 		f, ok := s.next()
 		if !ok {
-			return doc
+			return nil
 		}
-		if f.value.Type == bson.TypeTimestamp && string(f.key) != "_id" && binary.LittleEndian.Uint64(f.value.Value) == 0 {
-			// The value aliases the document.
-			binary.LittleEndian.PutUint32(f.value.Value, 1)
-			binary.LittleEndian.PutUint32(f.value.Value[4:], uint32(time.Now().Unix()))
+		if len(f.key) > 0 && f.key[0] == '$' {
+			return refuse(codeBadValue, "Document can't have $ prefixed field names: %s", f.key)
 		}
 	}
 }

@@ -126,7 +126,7 @@ type updater struct {
 	change    *query.Update
 }
 
-func (st *updateStatement) compile() (*updater, error) {
+func (st *updateStatement) compile(version wireVersion) (*updater, error) {
 	x := &updater{updateStatement: st}
 	var err error
 	if x.match, err = compileFilter(st.filter); err != nil {
@@ -158,13 +158,13 @@ func (st *updateStatement) compile() (*updater, error) {
 			return nil, refuse(codeFailedToParse, "the parameter 'upsertSupplied' is set to 'true', but no document was supplied")
 		}
 	}
-	x.change, err = query.CompileUpdate(st.update, query.UpdateOptions{Multi: st.multi, Upsert: st.upsert, ArrayFilters: st.arrayFilters})
+	x.change, err = query.CompileUpdate(st.update, query.UpdateOptions{Multi: st.multi, Upsert: st.upsert, ArrayFilters: st.arrayFilters, NoDollars: version < wire50})
 	return x, err
 }
 
 // update executes a statement, whose changes are one atomic unit.
 func (b *batch) update(ns namespace, index int, st *updateStatement) error {
-	x, err := st.compile()
+	x, err := st.compile(b.c.s.version.wire)
 	if err != nil {
 		b.c.s.ops.update.Add(1)
 		return b.fail(index, err)
@@ -261,7 +261,7 @@ func upsertDocument(w repl.Writer, db, coll string, u *query.Update, filter bson
 	if doc, err = u.Upsert(filter); err != nil {
 		return id, nil, err
 	}
-	if doc, err = insertable(doc); err != nil {
+	if err = query.ValidateDocument(doc, true); err != nil {
 		return id, nil, err
 	}
 	return docID(doc), doc, w.Insert(db, coll, doc)
