@@ -3,10 +3,12 @@ package evenkeel_test
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"net"
 	"net/netip"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -277,5 +279,64 @@ func TestANameServerThatFailsTakesNobodyOut(t *testing.T) {
 	crowd.mustBeFine(t)
 	if told := g.events.all()[mark:]; len(told) > 0 {
 		t.Errorf("told: %v", told)
+	}
+}
+
+// service is a name server with the records of a service.
+type service struct {
+	names
+	lists []*net.SRV
+}
+
+func (s *service) LookupSRV(context.Context, string, string, string) (string, []*net.SRV, error) {
+	return "", s.lists, nil
+}
+
+func (s *service) LookupTXT(context.Context, string) ([]string, error) { return nil, nil }
+
+// listed is a set whose members go by the names of a service, which lists some of them.
+func listed(t *testing.T, members int, lists ...int) (*cluster, app.Config, []string) {
+	t.Helper()
+	c := ownSet(t, "a service that lists some of the members", primaryFirst(members))
+	c.seed(t, "us")
+	dns := &service{names: names{means: map[string][]netip.Addr{}}}
+	aliases, hosts := map[string]string{}, []string(nil)
+	for m := range members {
+		name := fmt.Sprintf("m%d.db.test", m)
+		_, port, _ := net.SplitHostPort(c.host(m))
+		dns.means[name] = []netip.Addr{netip.MustParseAddr("127.0.0.1")}
+		hosts = append(hosts, net.JoinHostPort(name, port))
+		aliases[hosts[m]] = c.host(m)
+		if slices.Contains(lists, m) {
+			n, _ := strconv.Atoi(port)
+			dns.lists = append(dns.lists, &net.SRV{Target: name + ".", Port: uint16(n)})
+		}
+	}
+	return c, app.Config{URI: "mongodb+srv://svc.db.test/?tls=false", Aliases: aliases, Resolver: dns, HungAfter: patience}, hosts
+}
+
+// Those of a Kubernetes service are the members that are ready at the moment.
+func TestAServiceThatListsOneMemberOfThreeIsReadFromWhole(t *testing.T) {
+	t.Parallel()
+	c, cfg, hosts := listed(t, 3, 1)
+	g := c.play(t, cfg)
+	g.steady(t, 3)
+	for _, host := range hosts {
+		if !g.events.isLive(host) {
+			t.Errorf("%s is not live: %v", host, g.Stat().Hosts)
+		}
+	}
+}
+
+func TestAServiceNeverLeadsToAStandalone(t *testing.T) {
+	t.Parallel()
+	c, cfg, hosts := listed(t, 1, 0)
+	if err := c.set.Member(0).RestartStandalone(); err != nil {
+		t.Fatal(err)
+	}
+	g := c.play(t, cfg)
+	wrong := await(t, g.events, 0, of[messages.WrongHost](hosts[0]))
+	if wrong.Field != "setName" {
+		t.Errorf("told: %v", wrong)
 	}
 }

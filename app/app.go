@@ -82,7 +82,7 @@ func Start(ctx context.Context, cfg Config) (*App, error) {
 	enc := &command.Encoder{Registry: a.reg, BSON: a.bson}
 	if a.router, err = router.New(a.system, router.Config{
 		Encoder: enc, Policy: cfg.Policy, SlowStart: cfg.SlowStart, From: cfg.From, Tags: messages.CloneTags(cfg.Tags),
-		NoPrimaryFallback: cfg.NoPrimaryFallback, ReadQueue: cfg.ReadQueue, ReadTimeout: cfg.ReadTimeout,
+		NoPrimaryFallback: cfg.NoPrimaryFallback, ReadQueue: cfg.ReadQueue, ReadQueueBytes: cfg.ReadQueueBytes, ReadTimeout: cfg.ReadTimeout,
 		Recent: a.hub.Recent,
 		Hedge:  cfg.Hedge, HedgeShare: cfg.HedgeShare,
 		Hosts: a.readLines, Emit: a.hub.Publish, Logger: cfg.Logger,
@@ -118,6 +118,9 @@ func Start(ctx context.Context, cfg Config) (*App, error) {
 			return nil, err
 		}
 	} else {
+		// Who names a service asks to be told of its members; and what its records happen to list now is no
+		// better known than the rest.
+		a.cfg.Discover = true
 		a.background.Go(func() { a.resolve(resolveCtx, uri) })
 	}
 	if ctx != nil && ctx.Done() != nil {
@@ -132,19 +135,35 @@ func Start(ctx context.Context, cfg Config) (*App, error) {
 	return a, nil
 }
 
+// againAfter is how long it takes to ask a name server again whose answer can not be used.
+const againAfter = 5 * time.Second
+
 // resolve asks the name server until it answers, and connects then.
 func (a *App) resolve(ctx context.Context, uri *mongoconn.URI) {
 	srv, _ := a.cfg.Resolver.(mongoconn.SRVResolver) // Else the default one.
-	plain, err := uri.Await(ctx, srv, func(err error, next time.Duration) {
-		a.cfg.Logger.Warn().Err(err).Dur("next", next).Msg("the name server does not resolve the URI; trying again")
-	})
-	if err == nil {
-		err = checkHosts(plain, a.cfg.Aliases)
+	var plain *mongoconn.URI
+	for {
+		var err error
+		plain, err = uri.Await(ctx, srv, func(err error, next time.Duration) {
+			a.cfg.Logger.Warn().Err(err).Dur("next", next).Msg("the name server does not resolve the URI; trying again")
+		})
+		if err != nil {
+			if ctx.Err() == nil {
+				a.cfg.Logger.Error().Err(err).Msg("the URI can not be resolved")
+			}
+			return
+		}
+		if err = checkHosts(plain, a.cfg.Aliases); err == nil {
+			break
+		}
+		a.cfg.Logger.Error().Err(err).Dur("next", againAfter).Msg("what the name server has answered can not be used; asking again")
+		select {
+		case <-time.After(againAfter):
+		case <-ctx.Done():
+			return
+		}
 	}
-	if err == nil {
-		err = a.connect(ctx, plain)
-	}
-	if err != nil && ctx.Err() == nil {
+	if err := a.connect(ctx, plain); err != nil && ctx.Err() == nil {
 		a.cfg.Logger.Error().Err(err).Msg("the resolved URI can not be used")
 	}
 }
@@ -158,7 +177,7 @@ func (a *App) connect(ctx context.Context, uri *mongoconn.URI) error {
 	}
 	expect := mongoconn.Expect{
 		Aliases: a.cfg.Aliases, SetName: uri.SetName, Learned: a.name,
-		AllowStandalone: len(uri.Hosts) == 1 && uri.SetName == "",
+		AllowStandalone: len(uri.Hosts) == 1 && uri.SetName == "" && !a.cfg.Discover,
 	}
 	m := newMembers(a, uri.Hosts, expect.AddressOf)
 	level := ""

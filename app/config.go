@@ -38,6 +38,7 @@ const (
 	DefaultReadTimeout     = router.DefaultReadTimeout
 	DefaultWriteTimeout    = master.DefaultWriteTimeout
 	DefaultReadQueue       = router.DefaultReadQueue
+	DefaultReadQueueBytes  = router.DefaultReadQueueBytes
 	DefaultWriteQueue      = master.DefaultWriteQueue
 	DefaultWriteQueueBytes = master.DefaultWriteQueueBytes
 	DefaultPointWorkers    = slave.DefaultPointWorkers
@@ -111,15 +112,16 @@ type Config struct {
 	// runs. The URI's hosts are where it starts; those that the set does not list, for
 	// clients to read from, are given up too. Package roster says who is believed about
 	// the set. Aliases hold for members that come later as well. Defaults to false: the
-	// hosts are those of the URI.
+	// hosts are those of the URI. With a mongodb+srv URI it is always so.
 	Discover bool
 
 	// ReadTimeout and WriteTimeout are the deadlines of reads and writes that bring
 	// none. Default to DefaultReadTimeout and DefaultWriteTimeout.
 	ReadTimeout, WriteTimeout time.Duration
-	// ReadQueue is how many reads may be unanswered at one time. Defaults to
-	// DefaultReadQueue.
-	ReadQueue int
+	// ReadQueue is how many reads may be unanswered at one time, and ReadQueueBytes how many bytes
+	// their commands may hold in memory together. Default to DefaultReadQueue and
+	// DefaultReadQueueBytes.
+	ReadQueue, ReadQueueBytes int
 	// WriteQueue is how many writes may be unanswered at one time, and WriteQueueBytes
 	// how much memory they may hold. Where WriteLanes is more than 1, half of each is
 	// divided among the lanes, so that one that is stuck leaves the others room.
@@ -205,7 +207,7 @@ func (c *Config) validate() error {
 		value int64
 	}{
 		{"ReadTimeout", int64(c.ReadTimeout)}, {"WriteTimeout", int64(c.WriteTimeout)},
-		{"ReadQueue", int64(c.ReadQueue)}, {"WriteQueue", int64(c.WriteQueue)}, {"WriteQueueBytes", int64(c.WriteQueueBytes)},
+		{"ReadQueue", int64(c.ReadQueue)}, {"ReadQueueBytes", int64(c.ReadQueueBytes)}, {"WriteQueue", int64(c.WriteQueue)}, {"WriteQueueBytes", int64(c.WriteQueueBytes)},
 		{"WriteLanes", int64(c.WriteLanes)}, {"PointWorkers", int64(c.PointWorkers)}, {"OtherWorkers", int64(c.OtherWorkers)},
 		{"HostQueue", int64(c.HostQueue)}, {"MaxCursors", int64(c.MaxCursors)}, {"HungAfter", int64(c.HungAfter)},
 		{"MaxLag", int64(c.MaxLag)}, {"Heartbeat", int64(c.Heartbeat)}, {"ConnectTimeout", int64(c.ConnectTimeout)}, {"EventBuffer", int64(c.EventBuffer)},

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"strings"
 	"sync"
 	"testing"
 	"testing/synctest"
@@ -253,7 +254,7 @@ func TestAReadThatHungAtTheOnlyHostItMayGoToIsSentThereAgainOnceThatIsBack(t *te
 		m.From = messages.FromPrimary
 		done := asking(t.Context(), r, m)
 		read, _ := a.last(t)
-		if !r.Eject(a) {
+		if !r.Eject(a, false) {
 			t.Fatal("it was not ejected")
 		}
 		r.Evacuated(read, a)
@@ -273,13 +274,45 @@ func TestAReadThatHungAtTheOnlyHostItMayGoToIsSentThereAgainOnceThatIsBack(t *te
 	})
 }
 
+func TestTheBytesThatReadsHoldAreBounded(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		system := actor.NewActorSystem(actor.WithLoggerFactory(func(*actor.ActorSystem) *slog.Logger { return slog.New(slog.DiscardHandler) }))
+		defer time.Sleep(time.Minute)
+		defer system.Shutdown()
+		r, err := New(system, Config{Encoder: &command.Encoder{}, ReadQueueBytes: 10_000})
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer r.Close()
+		long := func(n int) *messages.Read {
+			return &messages.Read{Database: "game", Collection: "c", Operation: messages.FindOne{Filter: bson.D{{Key: "a", Value: strings.Repeat("x", n)}}}}
+		}
+		var first *messages.ReadReply
+		cancel := r.Submit(long(6_000), func(rep *messages.ReadReply) { first = rep })
+		var over *messages.OverloadedError
+		if rep := r.Ask(t.Context(), long(6_000)); !errors.As(rep.Err, &over) || over.Limit != "ReadQueueBytes" || over.Max != 10_000 || over.Pending < 6_000 {
+			t.Errorf("a second: %v", rep.Err)
+		}
+		if rep := r.Ask(t.Context(), long(20_000)); !errors.Is(rep.Err, messages.ErrInvalid) {
+			t.Errorf("one that can never be held: %v", rep.Err)
+		}
+		if st := r.Stat(); st.Bytes < 6_000 || st.Pending != 1 {
+			t.Errorf("%+v", st)
+		}
+		cancel(nil)
+		if first == nil || r.Stat().Bytes != 0 {
+			t.Errorf("%+v, %+v", first, r.Stat())
+		}
+	})
+}
+
 func TestAnEjectedHostIsAskedBackWhenTheOthersAreLost(t *testing.T) {
 	inHall(t, func(t *testing.T, r *Router) {
 		a, b, c := &desk{name: "a:1", inc: 1}, &desk{name: "b:1", inc: 2}, &desk{name: "c:1", inc: 3}
 		for _, d := range []*desk{a, b, c} {
 			r.Join(d, request.Member{})
 		}
-		r.Eject(a)
+		r.Eject(a, false)
 		r.Leave(b)
 		if a.recalls != 0 {
 			t.Error("it was recalled while one of two was left")

@@ -1,6 +1,7 @@
 package router
 
 import (
+	"bytes"
 	"fmt"
 	"math"
 	"math/rand/v2"
@@ -76,13 +77,19 @@ type Balancer struct {
 	slowStart time.Duration
 
 	mu      sync.Mutex
-	rng     *rand.Rand       // mu
-	hosts   []*target        // mu; live hosts in the order of their names
-	ejected []request.Target // mu; connected, and kept from reads, in the order in which they were ejected
-	scratch []*target        // mu; the candidates of the pick under way
-	decayed time.Time        // mu; when shares were last decayed
-	first   time.Time        // mu; when the first host of all joined
-	seen    map[string]bool  // mu; hosts that joined together with the first one
+	rng     *rand.Rand      // mu
+	hosts   []*target       // mu; live hosts in the order of their names
+	ejected []outcast       // mu; connected, and kept from reads, in the order in which they were ejected
+	scratch []*target       // mu; the candidates of the pick under way
+	decayed time.Time       // mu; when shares were last decayed
+	first   time.Time       // mu; when the first host of all joined
+	seen    map[string]bool // mu; hosts that joined together with the first one
+}
+
+// outcast is a host that is connected and kept from reads.
+type outcast struct {
+	request.Target
+	slow, primary bool
 }
 
 // target is one live host. Its fields are the Balancer's, under its lock.
@@ -91,6 +98,7 @@ type target struct {
 	name string
 	inc  uint64
 	request.Member
+	leads  bool      // it is the primary, and no other was elected later
 	since  time.Time // when it joined
 	ramped bool      // its slow start is over
 	share  float64   // recent picks, decaying
@@ -117,6 +125,7 @@ func (b *Balancer) Join(host request.Target, as request.Member, now time.Time) {
 			b.level(t) // A primary that steps down has served no reads of late.
 		}
 		t.Member = as
+		b.depose()
 		return
 	}
 	if b.first.IsZero() {
@@ -135,10 +144,25 @@ func (b *Balancer) Join(host request.Target, as request.Member, now time.Time) {
 	b.level(t)
 	if live { // An earlier incarnation that never left.
 		b.hosts[i] = t
-		return
+	} else {
+		b.hosts = slices.Insert(b.hosts, i, t)
+		b.scratch = make([]*target, 0, len(b.hosts))
 	}
-	b.hosts = slices.Insert(b.hosts, i, t)
-	b.scratch = make([]*target, 0, len(b.hosts))
+	b.depose()
+}
+
+// depose finds out who leads: one that was cut off takes itself for the primary for some seconds after
+// another was elected, and is read from by nobody. b.mu must be held.
+func (b *Balancer) depose() {
+	var latest [12]byte
+	for _, t := range b.hosts {
+		if t.Primary && bytes.Compare(t.Election[:], latest[:]) > 0 {
+			latest = t.Election
+		}
+	}
+	for _, t := range b.hosts {
+		t.leads = t.Primary && t.Election == latest
+	}
 }
 
 // level counts for a host as if it had served all along: otherwise it would be the one
@@ -157,23 +181,41 @@ func (b *Balancer) Leave(host request.Target) (live bool, needed []request.Targe
 	defer b.mu.Unlock()
 	b.forget(host.Incarnation())
 	live = b.remove(host.Incarnation())
-	return live, slices.Clone(b.ejected[:max(0, len(b.ejected)-b.mayBeOut())])
+	excess := max(0, len(b.ejected)-b.mayBeOut())
+	for i, o := range b.ejected {
+		last := o.slow && !o.primary && !slices.ContainsFunc(b.hosts, (*target).secondary) && !slices.ContainsFunc(needed, isSecondary)
+		if i < excess || last {
+			needed = append(needed, o)
+		}
+	}
+	return live, needed
 }
+
+func (t *target) secondary() bool { return !t.Primary }
+
+func isSecondary(t request.Target) bool { return !t.(outcast).primary }
 
 // mayBeOut is how many of the connected hosts may be ejected: half of them, and never the last.
 // b.mu must be held.
 func (b *Balancer) mayBeOut() int { return (len(b.hosts) + len(b.ejected)) / 2 }
 
 // Eject takes a host out that is connected and should not be read from, unless more
-// than half of the hosts would then be out, or none would remain. Join lets it in
+// than half of the hosts would then be out, or none would remain. The last secondary is not taken
+// out for being slow: slow reads are better than none, or than all of them at the primary. Join lets a host in
 // again.
-func (b *Balancer) Eject(host request.Target) bool {
+func (b *Balancer) Eject(host request.Target, slow bool) bool {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	if len(b.ejected) >= b.mayBeOut() || !b.remove(host.Incarnation()) {
+	i := slices.IndexFunc(b.hosts, func(t *target) bool { return t.inc == host.Incarnation() })
+	if i < 0 || len(b.ejected) >= b.mayBeOut() {
 		return false
 	}
-	b.ejected = append(b.ejected, host)
+	primary := b.hosts[i].Primary
+	if slow && !primary && !slices.ContainsFunc(b.hosts, func(t *target) bool { return t.inc != host.Incarnation() && t.secondary() }) {
+		return false
+	}
+	b.remove(host.Incarnation())
+	b.ejected = append(b.ejected, outcast{host, slow, primary})
 	return true
 }
 
@@ -181,12 +223,16 @@ func (b *Balancer) Eject(host request.Target) bool {
 func (b *Balancer) remove(inc uint64) bool {
 	n := len(b.hosts)
 	b.hosts = slices.DeleteFunc(b.hosts, func(t *target) bool { return t.inc == inc })
-	return len(b.hosts) < n
+	if len(b.hosts) == n {
+		return false
+	}
+	b.depose()
+	return true
 }
 
 // forget takes an incarnation off the ejected ones. b.mu must be held.
 func (b *Balancer) forget(inc uint64) {
-	b.ejected = slices.DeleteFunc(b.ejected, func(t request.Target) bool { return t.Incarnation() == inc })
+	b.ejected = slices.DeleteFunc(b.ejected, func(o outcast) bool { return o.Incarnation() == inc })
 }
 
 // Counts returns how many live hosts are primaries and how many are not, of those that
@@ -197,9 +243,9 @@ func (b *Balancer) Counts(tags []messages.TagSet) (primaries, secondaries int) {
 	for _, t := range b.hosts {
 		switch {
 		case len(tags) > 0 && !slices.ContainsFunc(tags, t.has):
-		case t.Primary:
+		case t.leads:
 			primaries++
-		default:
+		case !t.Primary:
 			secondaries++
 		}
 	}
@@ -297,7 +343,15 @@ func order(from messages.From, allowPrimary bool) (first, second roles) {
 }
 
 func (r roles) include(t *target) bool {
-	return r == everybody || r == primaries && t.Primary || r == secondaries && !t.Primary
+	switch r {
+	case everybody:
+		return t.leads || !t.Primary
+	case primaries:
+		return t.leads
+	case secondaries:
+		return !t.Primary
+	}
+	return false
 }
 
 // candidates lists the live hosts that may serve, and returns their number: with tag sets,

@@ -245,7 +245,7 @@ func TestNeverMoreThanHalfOfTheHostsNorTheLastIsEjected(t *testing.T) {
 		b, hosts := set(t, Adaptive, secondaries)
 		got := 0
 		for _, h := range hosts {
-			if b.Eject(h) {
+			if b.Eject(h, false) {
 				got++
 			}
 		}
@@ -281,7 +281,7 @@ func TestTheFloorHoldsWhateverComesAndGoes(t *testing.T) {
 			switch isLive := slices.Contains(live, f); rng.IntN(4) {
 			case 0, 1:
 				may := isLive && 2*(len(out)+1) <= len(known)
-				if got := b.Eject(f); got != may {
+				if got := b.Eject(f, false); got != may {
 					t.Fatalf("%d live, %d out: ejected %v, want %v", len(live), len(out), got, may)
 				}
 				if may {
@@ -302,7 +302,7 @@ func TestTheFloorHoldsWhateverComesAndGoes(t *testing.T) {
 					t.Fatalf("%d live, %d out: %d are recalled, want %d", len(live), len(out), len(needed), n)
 				}
 				for i, target := range needed {
-					if target != request.Target(out[0]) {
+					if target.(outcast).Target != request.Target(out[0]) {
 						t.Errorf("number %d that is recalled is not the one that is out for longest", i)
 					}
 					b.Join(target, request.Member{}, epoch)
@@ -320,16 +320,75 @@ func TestTheFloorHoldsWhateverComesAndGoes(t *testing.T) {
 	}
 }
 
+// The primary may be live beside it: it is not for all reads, and the others would all be its.
+func TestTheLastSecondaryIsNotEjectedForBeingSlow(t *testing.T) {
+	b, hosts := set(t, Adaptive, 2)
+	if !b.Eject(hosts["s0"], true) {
+		t.Fatal("one of two is not ejected")
+	}
+	b.Leave(hosts["p"])
+	if b.Eject(hosts["s1"], true) {
+		t.Error("the last is ejected")
+	}
+	b.Join(hosts["p"], request.Member{Primary: true}, epoch)
+	if live, needed := b.Leave(hosts["s1"]); !live || len(needed) != 1 || needed[0].Host() != "s0" {
+		t.Errorf("%d are needed when the last secondary is lost", len(needed))
+	}
+	b.Join(hosts["s1"], request.Member{}, epoch)
+	b.Join(hosts["s0"], request.Member{}, epoch)
+	b.Leave(hosts["s0"])
+	if !b.Eject(hosts["s1"], false) {
+		t.Error("one that does not answer stays, because it is the last secondary")
+	}
+}
+
+// One that was cut off takes itself for the primary for some seconds more.
+func TestOfTwoPrimariesTheOneOfTheLaterElectionIsReadFrom(t *testing.T) {
+	b, hosts := set(t, Adaptive, 2)
+	election := func(n byte) request.Member { return request.Member{Primary: true, Election: [12]byte{11: n}} }
+	reads := func(from messages.From) map[string]bool {
+		got := map[string]bool{}
+		for range 200 {
+			host, _ := pick(b, from, true, nil, epoch)
+			got[host] = true
+		}
+		return got
+	}
+	b.Join(hosts["p"], election(7), epoch)
+	b.Join(hosts["s0"], election(8), epoch)
+	if got := reads(messages.FromPrimary); !maps.Equal(got, map[string]bool{"s0": true}) {
+		t.Errorf("the primary's reads go to %v", got)
+	}
+	if got := reads(messages.FromSecondaries); !maps.Equal(got, map[string]bool{"s1": true}) {
+		t.Errorf("the secondaries' reads go to %v", got)
+	}
+	if got := reads(messages.FromAll); got["p"] {
+		t.Errorf("anybody's reads go to %v", got)
+	}
+	if primaries, secondaries := b.Counts(nil); primaries != 1 || secondaries != 1 {
+		t.Errorf("%d primaries and %d secondaries", primaries, secondaries)
+	}
+	b.Join(hosts["p"], request.Member{}, epoch)
+	if got := reads(messages.FromSecondaries); !got["p"] || !got["s1"] || got["s0"] {
+		t.Errorf("after it has stepped down, the secondaries' reads go to %v", got)
+	}
+	b.Join(hosts["p"], election(9), epoch)
+	b.Leave(hosts["p"])
+	if got := reads(messages.FromPrimary); !got["s0"] {
+		t.Errorf("with the other one gone, the primary's reads go to %v", got)
+	}
+}
+
 func TestAnEjectedHostComesBackWithJoinAndCountsNoMoreWhenItLeaves(t *testing.T) {
 	b, hosts := set(t, Adaptive, 2)
-	if !b.Eject(hosts["s0"]) || b.Live(hosts["s0"].inc) {
+	if !b.Eject(hosts["s0"], false) || b.Live(hosts["s0"].inc) {
 		t.Fatal("s0 is not ejected")
 	}
-	if b.Eject(hosts["s1"]) {
+	if b.Eject(hosts["s1"], false) {
 		t.Fatal("two of three hosts are ejected")
 	}
 	b.Leave(hosts["s0"]) // lost while ejected
-	if !b.Eject(hosts["s1"]) {
+	if !b.Eject(hosts["s1"], false) {
 		t.Fatal("a host that is gone still counts as ejected")
 	}
 	b.Join(hosts["s1"], request.Member{Primary: false}, epoch)

@@ -14,6 +14,7 @@ import (
 // The defaults of Config.
 const (
 	DefaultReadQueue      = 100_000
+	DefaultReadQueueBytes = 256 << 20
 	DefaultReadTimeout    = 5 * time.Second
 	DefaultReadAttempts   = 4
 	DefaultRetryRatio     = 0.2
@@ -49,6 +50,9 @@ type Config struct {
 	// ReadQueue is how many reads may be unanswered at one time. One more is refused
 	// with an *OverloadedError. Defaults to DefaultReadQueue.
 	ReadQueue int
+	// ReadQueueBytes is how many bytes their commands may hold in memory together, refused in the same
+	// way. Defaults to DefaultReadQueueBytes.
+	ReadQueueBytes int
 	// ReadTimeout is the deadline of a Read that names none. Defaults to
 	// DefaultReadTimeout.
 	ReadTimeout time.Duration
@@ -94,6 +98,7 @@ func (c Config) withDefaults() (Config, error) {
 		zero  int
 	}{
 		{"ReadQueue", &c.ReadQueue, DefaultReadQueue},
+		{"ReadQueueBytes", &c.ReadQueueBytes, DefaultReadQueueBytes},
 		{"ReadAttempts", &c.ReadAttempts, DefaultReadAttempts},
 	} {
 		if *f.value < 0 {

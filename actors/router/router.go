@@ -26,8 +26,11 @@ import (
 	"github.com/evenkeel/evenkeel/messages"
 )
 
-// limitReads is the Config field that a refusal names.
-const limitReads = "ReadQueue"
+// The Config fields that refusals name.
+const (
+	limitReads = "ReadQueue"
+	limitBytes = "ReadQueueBytes"
+)
 
 // Router gives each read to a host. Its methods are safe for concurrent use.
 type Router struct {
@@ -40,8 +43,10 @@ type Router struct {
 	degraded degraded
 
 	pending atomic.Int64
+	bytes   atomic.Int64 // that the pending ones hold
 	counts  counts
 	full    *refusals.Teller
+	heavy   *refusals.Teller
 	deaf    zerolog.Logger // for reads without a sender: a warning a second at most
 
 	stopping atomic.Bool   // new reads are refused, and none is parked
@@ -61,8 +66,8 @@ type counts struct {
 
 // Stat is an immutable snapshot of a Router.
 type Stat struct {
-	// Pending is the number of unanswered reads; Parked of them wait for a host.
-	Pending, Parked int64
+	// Pending is the number of unanswered reads, which hold Bytes; Parked of them wait for a host.
+	Pending, Bytes, Parked int64
 	// Reads were accepted since the start, Retries sent again, Evacuated moved off an
 	// ejected host, Refused for overload, and Failed answered with an error of evenkeel's
 	// or of the network's.
@@ -91,6 +96,7 @@ func New(system *actor.ActorSystem, cfg Config) (*Router, error) {
 		r.hedger = newHedger(r, cfg.HedgeShare, now)
 	}
 	r.full = refusals.New(cfg.Emit, "", limitReads, int64(cfg.ReadQueue))
+	r.heavy = refusals.New(cfg.Emit, "", limitBytes, int64(cfg.ReadQueueBytes))
 	r.deaf = cfg.Logger.Sample(&zerolog.BurstSampler{Burst: 1, Period: time.Second})
 	r.degraded = degraded{router: r, since: now}
 	r.degraded.review() // There may be no host to join, or leave, at all.
@@ -119,7 +125,7 @@ func (r *Router) Stat() Stat {
 	}
 	return Stat{
 		Hedges: hedges, HedgesWon: won,
-		Pending: r.pending.Load(), Parked: int64(parked),
+		Pending: r.pending.Load(), Bytes: r.bytes.Load(), Parked: int64(parked),
 		Reads: r.counts.reads.Load(), Retries: r.counts.retries.Load(), Evacuated: r.counts.evacuated.Load(),
 		Refused: r.counts.refused.Load(), Failed: r.counts.failed.Load(),
 		Fallbacks: r.counts.fallbacks.Load(),
@@ -252,6 +258,17 @@ func (r *Router) accept(m *messages.Read, deliver func(*messages.ReadReply)) (*r
 		r.answered()
 		return nil, err
 	}
+	size, limit := int64(len(cmd.Body)), int64(r.cfg.ReadQueueBytes)
+	if n := r.bytes.Add(size); n > limit {
+		r.bytes.Add(-size)
+		r.answered()
+		if size > limit {
+			return nil, &messages.InvalidError{Field: "Operation", Err: fmt.Errorf(
+				"it holds %d bytes, which is more than the whole queue may (%s=%d); split it, or raise the limit", size, limitBytes, limit)}
+		}
+		r.heavy.Refused()
+		return nil, &messages.OverloadedError{Limit: limitBytes, Max: limit, Pending: n - size}
+	}
 	read := request.NewRead(m, cmd, now, deadline, nil)
 	read.DeliverTo(func(rep *messages.ReadReply) {
 		if read.Parked.Load() {
@@ -259,6 +276,7 @@ func (r *Router) accept(m *messages.Read, deliver func(*messages.ReadReply)) (*r
 			delete(r.parked, read)
 			r.mu.Unlock()
 		}
+		r.bytes.Add(-size)
 		r.answered() // Before the reply, so that an asker who sends again at once is admitted.
 		messages.SetRecent(rep.Err, r.cfg.Recent)
 		switch {
@@ -328,8 +346,8 @@ func (r *Router) Leave(host request.Target) {
 
 // Eject takes a host out that is connected but does not serve. It reports false, and
 // leaves the host in, when too few would remain.
-func (r *Router) Eject(host request.Target) bool {
-	if !r.balancer.Eject(host) {
+func (r *Router) Eject(host request.Target, slow bool) bool {
+	if !r.balancer.Eject(host, slow) {
 		return false
 	}
 	r.degraded.review()
@@ -343,6 +361,7 @@ func (r *Router) Stop() {
 	r.failParked()
 	r.degraded.stop()
 	r.full.Stop()
+	r.heavy.Stop()
 }
 
 // Drain waits, after Stop, until every accepted read was answered or ctx ends. Then no
@@ -364,4 +383,5 @@ func (r *Router) Close() {
 	r.door.Close()
 	r.degraded.stop()
 	r.full.Stop()
+	r.heavy.Stop()
 }

@@ -41,7 +41,7 @@ type Conn interface {
 type Router interface {
 	Join(host request.Target, as request.Member)
 	Leave(host request.Target)
-	Eject(host request.Target) bool
+	Eject(host request.Target, slow bool) bool
 	Unserved(*request.Read)
 	Evacuated(*request.Read, request.Target)
 	Failed(*request.Read, request.Target, error)

@@ -84,7 +84,7 @@ func (i *incarnation) onSuspect(err error) {
 // eject takes a connected host out of the reads and moves what it had to others.
 func (i *incarnation) eject(reason string, slow bool) {
 	h := i.h
-	if !h.cfg.Router.Eject(i.svc) {
+	if !h.cfg.Router.Eject(i.svc, slow) {
 		if now := time.Now(); now.Sub(h.floorAt) >= floorEvery {
 			h.floorAt = now
 			h.emit(messages.HostEjected{Header: h.header(), Reason: reason, Floor: true})

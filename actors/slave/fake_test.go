@@ -412,7 +412,7 @@ func (r *fakeRouter) Leave(host request.Target) {
 	}
 }
 
-func (r *fakeRouter) Eject(host request.Target) bool {
+func (r *fakeRouter) Eject(host request.Target, slow bool) bool {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if r.floor {

@@ -40,13 +40,13 @@ func (i *incarnation) onHello(hello mongoconn.Hello) {
 
 // member is what the host is in its set, by its latest hello.
 func (i *incarnation) member() request.Member {
-	return request.Member{Primary: i.hello.Kind != mongoconn.Secondary, Tags: i.hello.Tags}
+	return request.Member{Primary: i.hello.Kind != mongoconn.Secondary, Election: i.hello.ElectionID, Tags: i.hello.Tags}
 }
 
-// follow takes note of another role, or other tags, of a server that goes on serving.
+// follow takes note of another role, election or tags of a server that goes on serving.
 func (i *incarnation) follow(before mongoconn.Hello) {
 	old, role := i.h.view.Load(), roleOf(i.hello.Kind)
-	if old.role == role && maps.Equal(before.Tags, i.hello.Tags) {
+	if old.role == role && before.ElectionID == i.hello.ElectionID && maps.Equal(before.Tags, i.hello.Tags) {
 		return
 	}
 	if old.role != role {

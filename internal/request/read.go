@@ -29,6 +29,9 @@ type Target interface {
 type Member struct {
 	// Primary says that it takes the reads for the primary; a standalone does.
 	Primary bool
+	// Election is the id of the election that has made it the primary, zero where there was none. Of two
+	// that take themselves for it, the one with the later election is.
+	Election [12]byte
 	// Tags are the member's own; they must not be changed.
 	Tags map[string]string
 }
