@@ -63,7 +63,8 @@
 //	transactions     retryable writes                        transactions of several documents
 //	change streams                                           all
 //
-// What is refused has the server's code for what it does not know, or NotImplemented
-// (238). Where the way a server behaves was taken from its source and not from its
+// What a server of the version has and this one has not, be it a command, a stage or an
+// operator, is refused as NotImplemented (238), or with a message that says "not supported";
+// what no server has is refused as a server does it. Where the way a server behaves was taken from its source and not from its
 // manual, a comment beside the code says so.
 package replset

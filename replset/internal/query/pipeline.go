@@ -53,20 +53,16 @@ func compileStage(doc []byte) (name string, s stage, err error) {
 	name = string(key)
 	compile, ok := stageCompilers[name]
 	if !ok {
-		return "", nil, UnsupportedStage(name)
+		return name, nil, UnknownStage(name)
 	}
 	s, err = compile(spec)
 	return name, s, err
 }
 
-// UnsupportedStage refuses stages unknown to this package as the server refuses
-// those unknown to it; but for change streams, which every client knows: these it refuses
-// as the server does where it has none.
-func UnsupportedStage(name string) error {
-	switch name {
-	case "$changeStream":
-		return refuse(40573, "The $changeStream stage is only supported on replica sets")
-	case "$collStats": // The server's own business; package server has it where it may stand.
+// UnknownStage refuses stages that no server has. Those that a server has are the business of
+// CheckStages.
+func UnknownStage(name string) error {
+	if name == "$collStats" { // The server's own business; package server has it where it may stand.
 		return refuse(40602, "$collStats is only valid as the first stage in a pipeline.")
 	}
 	return refuse(unrecognizedPipelineStage, "Unrecognized pipeline stage name: '%s'", name)

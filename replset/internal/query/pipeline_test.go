@@ -159,7 +159,6 @@ func TestWhatAPipelineCannotSayIsRefusedWithTheServersCode(t *testing.T) {
 		part   string
 	}{
 		{`[{$foo: 1}]`, 40324, "Unrecognized pipeline stage name: '$foo'"},
-		{`[{$out: "x"}]`, 40324, "Unrecognized pipeline stage name: '$out'"},
 		{`[{}]`, 40323, "must contain exactly one field."},
 		{`[{$limit: 1, $skip: 1}]`, 40323, "must contain exactly one field."},
 		{`[{$match: 1}]`, 15959, "the match filter must be an expression in an object"},
@@ -220,6 +219,35 @@ func TestWhatAPipelineCannotSayIsRefusedWithTheServersCode(t *testing.T) {
 	} {
 		_, err := CompilePipeline(stagesOf(c.stages))
 		t.Run(c.stages, func(t *testing.T) { refused(t, err, c.code, c.part) })
+	}
+}
+
+func TestAStageThatIsMissingHereIsNoUnknownOne(t *testing.T) {
+	for _, c := range []struct {
+		stages, series string
+		missing        bool
+	}{
+		{`[{$match: {}}, {$lookup: {}}]`, "4.4", true},
+		{`[{$densify: {}}]`, "5.0", false},
+		{`[{$densify: {}}]`, "6.0", true},
+		{`[{$querySettings: {}}]`, "7.0", false},
+		{`[{$querySettings: {}}]`, "8.0", true},
+		{`[{$loopup: {}}]`, "8.0", false},
+		{`[{$match: {}}, {}, {$match: {$lookup: 1}}]`, "8.0", false},
+	} {
+		err := CheckStages(stagesOf(c.stages), c.series)
+		if !c.missing {
+			if err != nil {
+				t.Errorf("%s in %s: %v", c.stages, c.series, err)
+			}
+			continue
+		}
+		refused(t, err, 238, "is not supported by this server")
+	}
+	for name := range missingStages {
+		if HasStage(name) {
+			t.Errorf("%s is there", name)
+		}
 	}
 }
 

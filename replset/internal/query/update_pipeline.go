@@ -23,11 +23,11 @@ func (u *Update) compileSteps(list []byte, opts UpdateOptions) error {
 			return refuse(typeMismatch, "Each element of the 'pipeline' array must be an object")
 		}
 		name, s, err := compileStage(item.Value)
+		if _, missing := missingStages[name]; missing || err == nil && !updateStages[name] {
+			return refuse(invalidOptions, "%s is not allowed to be used within an update", name)
+		}
 		if err != nil {
 			return err
-		}
-		if !updateStages[name] {
-			return refuse(invalidOptions, "%s is not allowed to be used within an update", name)
 		}
 		u.steps = append(u.steps, s)
 	}

@@ -129,6 +129,7 @@ func TestWhatAnUpdateCannotSayIsRefusedWithTheServersCode(t *testing.T) {
 	}{
 		{`[{$match: {a: 1}}]`, 72, "$match is not allowed to be used within an update"},
 		{`[{$frob: 1}]`, 40324, "Unrecognized pipeline stage name"},
+		{`[{$lookup: 1}]`, 72, "$lookup is not allowed to be used within an update"},
 		{`[1]`, 14, "must be an object"},
 		{`[{$set: {a: {$tan: 1}}}]`, 168, "$tan"},
 		{`5`, 9, "either an object or an array"},

@@ -51,6 +51,9 @@ func runAggregate(c *conn, r *request) error {
 	case !hasCursor:
 		return refuse(codeFailedToParse, "The 'cursor' option is required, except for aggregate with the explain argument")
 	}
+	if err := query.CheckStages(stages, c.s.version.series); err != nil {
+		return err
+	}
 	if r.first.Type != bson.TypeString {
 		return r.refuseCollectionless(stages)
 	}
@@ -156,10 +159,34 @@ func (r *request) refuseCollectionless(stages []bson.Raw) error {
 	}
 	s := scan(stages[0])
 	f, _ := s.next()
-	switch name := string(f.key); name {
-	case "$currentOp", "$listLocalSessions", "$listSessions", "$changeStream", "$documents", "$querySettings":
-		return query.UnsupportedStage(name)
-	default:
-		return refuse(codeInvalidNamespace, "{aggregate: 1} is not valid for '%s'; a collection is required.", name)
+	name := string(f.key)
+	if name != "$collStats" && !query.HasStage(name) {
+		return query.UnknownStage(name)
 	}
+	return refuse(codeInvalidNamespace, "{aggregate: 1} is not valid for '%s'; a collection is required.", name)
+}
+
+// checkWritingStages refuses a pipeline that writes. Such a one takes a write concern, which
+// must not be what is complained about.
+func (r *request) checkWritingStages(series string) error {
+	for _, f := range r.args {
+		if string(f.key) != "pipeline" || f.value.Type != bson.TypeArray {
+			continue
+		}
+		for s := scan(f.value.Value); ; {
+			e, ok := s.next()
+			if !ok {
+				return nil
+			}
+			if e.value.Type != bson.TypeEmbeddedDocument {
+				continue
+			}
+			for _, name := range []string{"$out", "$merge"} {
+				if _, there := lookup(e.value.Value, name); there {
+					return query.CheckStages([]bson.Raw{e.value.Value}, series)
+				}
+			}
+		}
+	}
+	return nil
 }

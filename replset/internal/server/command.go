@@ -111,7 +111,7 @@ func (c *conn) execute() error {
 func (c *conn) dispatch() (*failure, error) {
 	r := &c.req
 	if r.cmd == nil {
-		return nil, refuse(codeCommandNotFound, "no such command: '%s'", r.name)
+		return nil, r.refuseUnknown(c.s.version)
 	}
 	if err := r.checkAPI(); err != nil {
 		return nil, err

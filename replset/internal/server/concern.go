@@ -125,6 +125,11 @@ func (c *conn) parseWriteConcern() (writeConcern, error) {
 	if r.writeCon == nil {
 		return wc, nil
 	}
+	if r.cmd.name == "aggregate" {
+		if err := r.checkWritingStages(c.s.version.series); err != nil {
+			return wc, err
+		}
+	}
 	if !r.cmd.writeConcern {
 		return wc, refuse(codeInvalidOptions, "Command does not support writeConcern")
 	}

@@ -27,7 +27,7 @@ func TestWhatIsNotUnderstoodIsRefusedAndTheConnectionStays(t *testing.T) {
 	w.refused("test", bson.D{{Key: "find", Value: "uncapped"}, {Key: "tailable", Value: true}}, codeBadValue)
 	for _, of := range []any{"c", 1} {
 		w.refused("test", bson.D{{Key: "aggregate", Value: of}, {Key: "cursor", Value: bson.D{}},
-			{Key: "pipeline", Value: bson.A{bson.D{{Key: "$changeStream", Value: bson.D{}}}}}}, 40573)
+			{Key: "pipeline", Value: bson.A{bson.D{{Key: "$changeStream", Value: bson.D{}}}}}}, codeNotImplemented)
 	}
 	w.refused("te.st", bson.D{{Key: "find", Value: "c"}}, codeInvalidNamespace)
 	w.refused("test", bson.D{{Key: "insert", Value: "c"}}, codeMissingField)

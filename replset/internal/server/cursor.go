@@ -35,7 +35,8 @@ type results struct {
 }
 
 // check refuses to go on once the collection is gone, though one of its name may be there
-// again: a server reads from the collection until the last document.
+// again: a server reads from the collection until the last document. It may return the rest
+// of an aggregate that it has at hand already; how much that is hangs on its batches.
 func (res *results) check(s repl.Snapshot, db, coll string) error {
 	if len(res.of) == 0 {
 		return nil

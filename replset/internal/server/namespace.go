@@ -17,7 +17,8 @@ var systemCollections = map[string][]string{
 // systemPrefixes begin the names of the collections that it has any number of.
 var systemPrefixes = []string{"system.resharding.", "system.buckets.", "system.statistics."}
 
-// checkWriteName refuses the collections that no client may write to.
+// checkWriteName refuses the collections that no client may write to. (A 4.4 server makes
+// views of what is written to system.views. There are none here.)
 func checkWriteName(db, coll string) error {
 	if coll == "system.views" || coll == "system.profile" {
 		return refuse(codeInvalidNamespace, "cannot write to %s.%s", db, coll)
