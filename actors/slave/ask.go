@@ -123,7 +123,11 @@ func (s *service) session(needed bool, after messages.Token) (*mongo.Session, er
 // run sends a read with the concern it is to have.
 func (s *service) run(ctx context.Context, cmd *command.Read, after messages.Token, sess *mongo.Session) (bson.Raw, error) {
 	concern := command.Concern{Level: s.host.cfg.ReadConcern, After: after.OperationTime}
-	return s.conn.Run(ctx, cmd.Database, cmd.Wire(concern, 0), sess)
+	send := s.conn.Run
+	if cmd.LeavesCursor() {
+		send = s.conn.RunCursor
+	}
+	return send(ctx, cmd.Database, cmd.Wire(concern, 0), sess)
 }
 
 // parse reads a reply. What the protocol does not say is a *messages.ProtocolError.

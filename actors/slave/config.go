@@ -30,6 +30,9 @@ const (
 type Conn interface {
 	// Run sends a command once and returns the server's whole reply.
 	Run(ctx context.Context, db string, cmd bson.Raw, sess *mongo.Session) (bson.Raw, error)
+	// RunCursor is Run for a command that may leave a cursor open: the server is not told ctx's
+	// deadline, which would be the cursor's.
+	RunCursor(ctx context.Context, db string, cmd bson.Raw, sess *mongo.Session) (bson.Raw, error)
 	// Ping proves that a socket can be opened and is logged in.
 	Ping(ctx context.Context) error
 	StartSession() (*mongo.Session, error)

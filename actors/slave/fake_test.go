@@ -288,6 +288,10 @@ func (c *fakeConn) Run(ctx context.Context, _ string, cmd bson.Raw, sess *mongo.
 	return run(ctx, cmd)
 }
 
+func (c *fakeConn) RunCursor(ctx context.Context, db string, cmd bson.Raw, sess *mongo.Session) (bson.Raw, error) {
+	return c.Run(ctx, db, cmd, sess)
+}
+
 func (c *fakeConn) Ping(ctx context.Context) error {
 	c.mu.Lock()
 	ping := c.ping

@@ -71,7 +71,13 @@ type Read struct {
 	// limited says that Body has a maxTimeMS, 0 included: a second one would be
 	// refused.
 	limited bool
+	// single says that a find wants one batch and no cursor.
+	single bool
 }
+
+// LeavesCursor reports whether the reply may leave a cursor open that the asker goes on with. Not
+// that to several Point reads, whose cursor is closed at once.
+func (r *Read) LeavesCursor() bool { return r.Kind == KindBatch && r.Class != Point && !r.single }
 
 // WriteClass sorts writes by what may go together and what can be settled.
 type WriteClass uint8

@@ -118,6 +118,7 @@ func (e *Encoder) findCommand(r *Read, f any, o *options.FindOptions) (filter, p
 		if limit < 0 {
 			limit = -limit
 			d.bool("singleBatch", true)
+			r.single = true
 		}
 		d.int64("limit", limit)
 	}

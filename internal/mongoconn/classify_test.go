@@ -93,12 +93,15 @@ func TestTheDeadlineIsToldTheServerUnlessTheCommandBringsItsOwn(t *testing.T) {
 		// own is the command's maxTimeMS, -1 where the deadline's is expected and 0 for
 		// none.
 		own int64
+		run func(context.Context, string, bson.Raw, *mongo.Session) (bson.Raw, error)
 	}{
-		{bson.D{{Key: "find", Value: "players"}}, -1},
-		{bson.D{{Key: "find", Value: "players"}, {Key: "maxTimeMS", Value: 7}}, 7},
-		{bson.D{{Key: "getMore", Value: int64(1)}, {Key: "collection", Value: "players"}}, 0},
+		{bson.D{{Key: "find", Value: "players"}}, -1, d.Run},
+		{bson.D{{Key: "find", Value: "players"}, {Key: "maxTimeMS", Value: 7}}, 7, d.Run},
+		{bson.D{{Key: "getMore", Value: int64(1)}, {Key: "collection", Value: "players"}}, 0, d.Run},
+		{bson.D{{Key: "find", Value: "players"}}, 0, d.RunCursor},
+		{bson.D{{Key: "find", Value: "players"}, {Key: "maxTimeMS", Value: 7}}, 7, d.RunCursor},
 	} {
-		_, err := d.Run(patient(t), "game", raw(t, c.cmd), nil)
+		_, err := c.run(patient(t), "game", raw(t, c.cmd), nil)
 		got := next(t, limits, "the command")
 		switch {
 		case c.own == -1 && (len(got) != 1 || got[0] < 1000 || got[0] > patience.Milliseconds()),
@@ -111,6 +114,26 @@ func TestTheDeadlineIsToldTheServerUnlessTheCommandBringsItsOwn(t *testing.T) {
 		if !errors.As(err, &cmd) || cmd.Code != 50 || !mongo.IsTimeout(err) || OtherHostMayServe(err) != (c.own == -1) {
 			t.Errorf("%v: too late on the server is %v", c.cmd, err)
 		}
+	}
+}
+
+func TestAReadThatOpensACursorEndsAtItsDeadlineAllTheSame(t *testing.T) {
+	f := serve(t, nil)
+	d, h := open(t, DirectConfig{Host: f.addr, PoolSize: 1})
+	next(t, h.hellos, "a hello")
+	release := make(chan struct{})
+	defer close(release)
+	f.change(func() {
+		f.reply = func(string, bson.Raw) bson.D {
+			<-release
+			return nil
+		}
+	})
+	ctx, cancel := context.WithTimeout(patient(t), 100*time.Millisecond)
+	defer cancel()
+	_, err := d.RunCursor(ctx, "game", raw(t, bson.D{{Key: "find", Value: "players"}}), nil)
+	if !errors.Is(err, context.DeadlineExceeded) || !OtherHostMayServe(err) {
+		t.Errorf("a read that is out of time: %v", err)
 	}
 }
 

@@ -19,7 +19,7 @@ import (
 //
 // The driver tells the server the context's deadline as maxTimeMS. A command
 // that brings a maxTimeMS of its own keeps that one, and a getMore gets none,
-// which servers refuse there.
+// which servers refuse there. A command whose cursor is to stay open is for RunCursor.
 //
 // An error of the server is a mongo.CommandError. The end of the attempt's own
 // time matches context.DeadlineExceeded, also where the server noticed it first
@@ -27,15 +27,26 @@ import (
 // own maxTimeMS; OtherHostMayServe tells the two apart. A refused login is a
 // *messages.LoginError.
 func (d *Direct) Run(ctx context.Context, db string, cmd bson.Raw, sess *mongo.Session) (bson.Raw, error) {
+	return d.run(ctx, db, cmd, sess, bringsLimit(cmd))
+}
+
+// RunCursor is Run for a command that may leave a cursor open for the caller. The server is not told
+// the deadline, which would be that of the cursor: what a find or an aggregate does not use of its
+// maxTimeMS is all the time that all of its getMores together have.
+func (d *Direct) RunCursor(ctx context.Context, db string, cmd bson.Raw, sess *mongo.Session) (bson.Raw, error) {
+	return d.run(ctx, db, cmd, sess, true)
+}
+
+// run is Run; undated keeps the deadline from the server.
+func (d *Direct) run(ctx context.Context, db string, cmd bson.Raw, sess *mongo.Session, undated bool) (bson.Raw, error) {
 	runCtx := ctx
-	ownLimit := bringsLimit(cmd)
-	if ownLimit {
+	if undated {
 		// The driver makes a maxTimeMS of every deadline it sees, and gives a socket
 		// up only for a context that was cancelled.
-		undated, cancel := context.WithCancel(context.WithoutCancel(ctx))
+		endless, cancel := context.WithCancel(context.WithoutCancel(ctx))
 		defer cancel()
 		defer context.AfterFunc(ctx, cancel)()
-		runCtx = undated
+		runCtx = endless
 	}
 	if sess != nil {
 		runCtx = mongo.NewSessionContext(runCtx, sess)
@@ -46,7 +57,7 @@ func (d *Direct) Run(ctx context.Context, db string, cmd bson.Raw, sess *mongo.S
 	}
 	reply, err := d.database(db).RunCommand(runCtx, document, d.runOpt).Raw()
 	if err != nil {
-		return nil, d.explain(ctx, err, ownLimit)
+		return nil, d.explain(ctx, err, undated)
 	}
 	return reply, nil
 }
@@ -60,7 +71,7 @@ func (d *Direct) database(name string) *mongo.Database {
 }
 
 // explain says of the driver's error what the driver does not.
-func (d *Direct) explain(ctx context.Context, err error, ownLimit bool) error {
+func (d *Direct) explain(ctx context.Context, err error, undated bool) error {
 	if refused := d.login.error(d.host, err); refused != nil {
 		return refused
 	}
@@ -70,7 +81,7 @@ func (d *Direct) explain(ctx context.Context, err error, ownLimit bool) error {
 	if errors.Is(err, context.Canceled) && ctx.Err() == nil {
 		return calledOffError(fmt.Sprintf("evenkeel: %s: called off with its connection: %v", d.host, err))
 	}
-	if !ownLimit {
+	if !undated {
 		return err
 	}
 	var cmd mongo.CommandError
@@ -99,8 +110,8 @@ type calledOffError string
 
 func (e calledOffError) Error() string { return string(e) }
 
-// limitError is the end of a maxTimeMS that the command has brought: the server's answer to
-// the query, which another host would give as well.
+// limitError is the end of a maxTimeMS that is not the deadline's, but the command's own, its cursor's or
+// the server's default: the server's answer to the query, which another host would give as well.
 type limitError struct{ error }
 
 func (e limitError) Unwrap() error { return e.error }

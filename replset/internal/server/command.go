@@ -48,6 +48,7 @@ type command struct {
 	noAuth    bool        // also before a login
 	endsTxn   bool        // commits or aborts a transaction
 	greets    bool        // a client says with it who it is
+	leaves    bool        // what it has left of its maxTimeMS is its cursor's
 	inV1      bool        // in the stable API's version 1
 	since     wireVersion // the first version that has it; 0 for all
 
@@ -133,13 +134,19 @@ func (c *conn) dispatch() (*failure, error) {
 	if err := c.advanceClusterTime(); err != nil {
 		return nil, err
 	}
-	ctx, cancel := c.ctx, func() {}
-	if r.maxTime > 0 && r.cmd != getMoreCommand {
-		ctx, cancel = context.WithDeadline(c.ctx, r.received.Add(r.maxTime))
-	}
+	ctx, cancel := c.limited()
 	defer cancel()
 	c.opCtx = ctx
+	fail, err := c.runLimited(ctx)
+	if r.cmd == getMoreCommand && errors.Is(err, context.DeadlineExceeded) {
+		c.s.cursors.expire(r)
+	}
+	return fail, err
+}
 
+// runLimited is the part of dispatch for which a command has its time.
+func (c *conn) runLimited(ctx context.Context) (*failure, error) {
+	r := &c.req
 	if d := c.s.slow.of(r.cmd.name); d > 0 {
 		if err := sleep(ctx, d); err != nil {
 			return nil, err

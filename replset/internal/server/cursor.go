@@ -57,10 +57,12 @@ type cursor struct {
 	level   repl.ReadLevel
 	results
 	noTimeout bool
+	limited   bool // it has a time limit, of which left is what its getMores may still take
 
 	// Owned by cursors.mu.
 	busy bool
 	used time.Time
+	left time.Duration
 }
 
 type cursors struct {
@@ -122,11 +124,12 @@ func (s *cursors) take(id int64) (*cursor, error) {
 	return cur, nil
 }
 
-// give takes it back; done closes it.
-func (s *cursors) give(cur *cursor, done bool) {
+// give takes it back, after a getMore that took so long; done closes it.
+func (s *cursors) give(cur *cursor, done bool, took time.Duration) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	cur.busy = false
+	cur.left -= took
 	cur.used = time.Now()
 	if done {
 		delete(s.open, cur.id)
@@ -221,6 +224,7 @@ func (c *conn) appendCursor(r *request, coll string, res results, n int64, singl
 // openCursor keeps what is left of a command's results for getMore.
 func (c *conn) openCursor(r *request, coll string, res results, noTimeout bool) (id int64) {
 	cur := &cursor{db: r.db, coll: coll, session: r.session, user: c.user, level: r.readLevel, results: res, noTimeout: noTimeout}
+	cur.leave(r)
 	c.s.cursors.add(cur)
 	return cur.id
 }

@@ -8,8 +8,8 @@ import (
 )
 
 var readCommands = []*command{
-	{name: "find", run: runFind, where: optIn, readable: true, kind: readKind, inV1: true},
-	{name: "aggregate", run: runAggregate, where: optIn, readable: true, kind: readKind, inV1: true},
+	{name: "find", run: runFind, where: optIn, readable: true, kind: readKind, inV1: true, leaves: true},
+	{name: "aggregate", run: runAggregate, where: optIn, readable: true, kind: readKind, inV1: true, leaves: true},
 	{name: "count", run: runCount, where: optIn, readable: true, kind: readKind, inV1: true},
 	{name: "distinct", run: runDistinct, where: optIn, readable: true, kind: readKind},
 }

@@ -1,6 +1,8 @@
 package server
 
 import (
+	"time"
+
 	"go.mongodb.org/mongo-driver/v2/bson"
 
 	"github.com/evenkeel/evenkeel/replset/internal/query"
@@ -48,12 +50,12 @@ func getMore(c *conn, r *request) error {
 		return err
 	}
 	if err := cur.belongs(r, coll, c.user); err != nil {
-		c.s.cursors.give(cur, false)
+		c.s.cursors.give(cur, false, 0)
 		return err
 	}
 	r.readLevel = cur.level
 	if err := c.s.node.View(cur.level, func(s repl.Snapshot) error { return cur.check(s, cur.db, cur.coll) }); err != nil {
-		c.s.cursors.give(cur, true)
+		c.s.cursors.give(cur, true, 0)
 		return err
 	}
 	if size <= 0 {
@@ -62,7 +64,10 @@ func getMore(c *conn, r *request) error {
 	w := &c.out
 	at := w.doc("cursor")
 	more, err := cur.appendBatch(w, "nextBatch", int(min(size, maxMessageSize)))
-	c.s.cursors.give(cur, err != nil || !more)
+	if err == nil {
+		err = c.opCtx.Err()
+	}
+	c.s.cursors.give(cur, err != nil || !more, time.Since(r.received))
 	if err != nil {
 		return err
 	}

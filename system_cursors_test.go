@@ -1,0 +1,58 @@
+package evenkeel_test
+
+import (
+	"context"
+	"fmt"
+	"sync"
+	"testing"
+	"time"
+
+	"go.mongodb.org/mongo-driver/v2/bson"
+	"go.mongodb.org/mongo-driver/v2/mongo/options"
+
+	"github.com/evenkeel/evenkeel/app"
+	"github.com/evenkeel/evenkeel/replset"
+)
+
+func TestACursorsBatchesTogetherMayTakeLongerThanAReadMay(t *testing.T) {
+	t.Parallel()
+	c := anySet(t, replset.Options{})
+	c.seed(t, "us")
+	const limit, each = 2 * time.Second, 450 * time.Millisecond
+	filter := bson.D{}
+	if c.set != nil {
+		for _, m := range c.set.Members() {
+			m.Slow("getMore", each)
+		}
+	} else { // 20 documents a batch
+		filter = bson.D{{Key: "$where", Value: fmt.Sprintf("sleep(%d); return true", each.Milliseconds()/20)}}
+	}
+	g := c.play(t, app.Config{ReadTimeout: limit})
+	g.ready(t)
+	coll := g.Collection(c.db, "players")
+	all := bson.A{bson.D{{Key: "$match", Value: filter}}}
+	// The contexts have no deadline: each call has ReadTimeout.
+	ctx := context.Background()
+	var wg sync.WaitGroup
+	for name, open := range map[string]func() (*app.Cursor, error){
+		"find":      func() (*app.Cursor, error) { return coll.Find(ctx, filter, options.Find().SetBatchSize(15)) },
+		"aggregate": func() (*app.Cursor, error) { return coll.Aggregate(ctx, all, options.Aggregate().SetBatchSize(15)) },
+	} {
+		wg.Go(func() {
+			cur, err := open()
+			if err != nil {
+				t.Errorf("%s: %v", name, err)
+				return
+			}
+			defer cur.Close(ctx)
+			n := 0
+			for cur.Next(ctx) {
+				n++
+			}
+			if err := cur.Err(); err != nil || n != players {
+				t.Errorf("%s: %d of %d documents came: %v", name, n, players, err)
+			}
+		})
+	}
+	wg.Wait()
+}
