@@ -11,6 +11,7 @@ import (
 	"go.mongodb.org/mongo-driver/v2/mongo/options"
 
 	"github.com/evenkeel/evenkeel/app"
+	"github.com/evenkeel/evenkeel/messages"
 	"github.com/evenkeel/evenkeel/replset"
 )
 
@@ -55,4 +56,32 @@ func TestACursorsBatchesTogetherMayTakeLongerThanAReadMay(t *testing.T) {
 		})
 	}
 	wg.Wait()
+}
+
+func TestAnOpenCursorGoesOnAtASecondaryThatHasFallenBehind(t *testing.T) {
+	t.Parallel()
+	c := ownSet(t, "a secondary that lags", primaryFirst(3))
+	c.seed(t, "us")
+	g := c.play(t, app.Config{URI: c.only(0, 1), MaxLag: time.Second})
+	g.steady(t, 2)
+	coll := g.Collection(c.db, "players")
+	open := func() *app.Cursor {
+		cur, err := coll.Find(soon(t), bson.D{}, options.Find().SetBatchSize(15))
+		if err != nil {
+			t.Fatal(err)
+		}
+		return cur
+	}
+	read, closed := open(), open()
+	c.writing(t)
+	mark := g.events.mark()
+	c.set.Member(1).Lag(time.Minute)
+	await(t, g.events, mark, of[messages.HostEjected](c.host(1)))
+	var all []bson.D
+	if err := read.All(soon(t), &all); err != nil || len(all) != players {
+		t.Errorf("%d of %d documents came: %v", len(all), players, err)
+	}
+	if err := closed.Close(soon(t)); err != nil || g.sent("killCursors") != 1 {
+		t.Errorf("%d cursors are closed: %v", g.sent("killCursors"), err)
+	}
 }

@@ -97,7 +97,8 @@ type Config struct {
 	Tags []messages.TagSet
 	// MaxLag keeps reads off a secondary that is further behind the primary, until it has
 	// caught up. What a secondary has is known from its heartbeats, twice a second; a
-	// read may therefore be older by that half second. While all secondaries lag, reads from
+	// read may therefore be older by that half second. It holds for reads that begin: an open
+	// cursor goes on where it is. While all secondaries lag, reads from
 	// them go to the primary, or wait with NoPrimaryFallback. Defaults to the URI's
 	// maxStalenessSeconds, and to no limit; the least is MinMaxLag.
 	MaxLag time.Duration

@@ -77,13 +77,14 @@ type Balancer struct {
 	slowStart time.Duration
 
 	mu      sync.Mutex
-	rng     *rand.Rand      // mu
-	hosts   []*target       // mu; live hosts in the order of their names
-	ejected []outcast       // mu; connected, and kept from reads, in the order in which they were ejected
-	scratch []*target       // mu; the candidates of the pick under way
-	decayed time.Time       // mu; when shares were last decayed
-	first   time.Time       // mu; when the first host of all joined
-	seen    map[string]bool // mu; hosts that joined together with the first one
+	rng     *rand.Rand       // mu
+	hosts   []*target        // mu; live hosts in the order of their names
+	ejected []outcast        // mu; connected, and kept from reads, in the order in which they were ejected
+	paused  []request.Target // mu; connected, and behind: no reads begin there
+	scratch []*target        // mu; the candidates of the pick under way
+	decayed time.Time        // mu; when shares were last decayed
+	first   time.Time        // mu; when the first host of all joined
+	seen    map[string]bool  // mu; hosts that joined together with the first one
 }
 
 // outcast is a host that is connected and kept from reads.
@@ -180,7 +181,22 @@ func (b *Balancer) Leave(host request.Target) (live bool, needed []request.Targe
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	b.forget(host.Incarnation())
-	live = b.remove(host.Incarnation())
+	return b.leave(host.Incarnation())
+}
+
+// Pause is Leave for a host that stays connected, so that the cursors that are open there go on. Join lets
+// it in again.
+func (b *Balancer) Pause(host request.Target) (live bool, needed []request.Target) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.forget(host.Incarnation())
+	b.paused = append(b.paused, host)
+	return b.leave(host.Incarnation())
+}
+
+// leave is Leave. b.mu must be held.
+func (b *Balancer) leave(inc uint64) (live bool, needed []request.Target) {
+	live = b.remove(inc)
 	excess := max(0, len(b.ejected)-b.mayBeOut())
 	for i, o := range b.ejected {
 		last := o.slow && !o.primary && !slices.ContainsFunc(b.hosts, (*target).secondary) && !slices.ContainsFunc(needed, isSecondary)
@@ -230,9 +246,10 @@ func (b *Balancer) remove(inc uint64) bool {
 	return true
 }
 
-// forget takes an incarnation off the ejected ones. b.mu must be held.
+// forget takes an incarnation off those that are connected and out. b.mu must be held.
 func (b *Balancer) forget(inc uint64) {
 	b.ejected = slices.DeleteFunc(b.ejected, func(o outcast) bool { return o.Incarnation() == inc })
+	b.paused = slices.DeleteFunc(b.paused, func(t request.Target) bool { return t.Incarnation() == inc })
 }
 
 // Counts returns how many live hosts are primaries and how many are not, of those that
@@ -269,13 +286,24 @@ func (b *Balancer) Live(inc uint64) bool {
 	return slices.ContainsFunc(b.hosts, func(t *target) bool { return t.inc == inc })
 }
 
-// Find returns the live target of that host and incarnation, nil for none.
+// Find returns the target of that incarnation of a host, nil when it was lost. Of one that is out and still
+// connected, too: its cursors are there.
 func (b *Balancer) Find(host string, inc uint64) request.Target {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	for _, t := range b.hosts {
 		if t.name == host && t.inc == inc {
 			return t.Target
+		}
+	}
+	for _, t := range b.ejected {
+		if t.Host() == host && t.Incarnation() == inc {
+			return t.Target
+		}
+	}
+	for _, t := range b.paused {
+		if t.Host() == host && t.Incarnation() == inc {
+			return t
 		}
 	}
 	return nil

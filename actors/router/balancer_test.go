@@ -492,3 +492,33 @@ func TestTagsThatChangeCountFromThenOn(t *testing.T) {
 		t.Fatal("it was not picked with the tags")
 	}
 }
+
+func TestCursorsAreFoundAtHostsThatAreOutAndConnected(t *testing.T) {
+	b, hosts := set(t, Adaptive, 3)
+	slow, behind := hosts["s0"], hosts["s1"]
+	if !b.Eject(slow, true) {
+		t.Fatal("it is not ejected")
+	}
+	if live, _ := b.Pause(behind); !live {
+		t.Fatal("it was not live")
+	}
+	for _, h := range []*fake{slow, behind} {
+		if b.Live(h.inc) {
+			t.Errorf("%s is live", h.name)
+		}
+		if got := b.Find(h.name, h.inc); got != request.Target(h) {
+			t.Errorf("%s: found %v", h.name, got)
+		}
+		if got := b.Find(h.name, h.inc+100); got != nil {
+			t.Errorf("%s: of another incarnation found %v", h.name, got)
+		}
+	}
+	b.Join(behind, request.Member{}, epoch)
+	b.Leave(behind)
+	b.Leave(slow)
+	for _, h := range []*fake{slow, behind} {
+		if got := b.Find(h.name, h.inc); got != nil {
+			t.Errorf("%s is lost, and found", h.name)
+		}
+	}
+}

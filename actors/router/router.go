@@ -334,8 +334,12 @@ func (r *Router) Join(host request.Target, as request.Member) {
 }
 
 // Leave takes a host out.
-func (r *Router) Leave(host request.Target) {
-	live, needed := r.balancer.Leave(host)
+func (r *Router) Leave(host request.Target) { r.left(r.balancer.Leave(host)) }
+
+// Pause takes a host out in which no reads are to begin for a while, and whose cursors go on.
+func (r *Router) Pause(host request.Target) { r.left(r.balancer.Pause(host)) }
+
+func (r *Router) left(live bool, needed []request.Target) {
 	for _, ejected := range needed {
 		ejected.Recall()
 	}

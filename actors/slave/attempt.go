@@ -190,7 +190,7 @@ func (s *service) try(ctx context.Context, reads []*request.Read, results []resu
 func (s *service) begin(a *attempt, now time.Time) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if !s.open {
+	if !s.takes(a.reads[0].Cmd) {
 		return false
 	}
 	if a.moves {

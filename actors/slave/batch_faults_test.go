@@ -267,7 +267,7 @@ func TestAnAttemptThatHasJustComeBackIsNotEvacuated(t *testing.T) {
 		h, s, host := w.busy(numbered(10)...)
 		reads := w.asks(host, 0, 1)
 		s.lets(1)
-		_, sent := host.stop() // As an evacuation begins.
+		_, sent := host.stop(false) // As an evacuation begins.
 		s.lets(1)
 		w.finds(reads[0], 0)
 		w.finds(reads[1], 1)

@@ -44,6 +44,8 @@ type Conn interface {
 type Router interface {
 	Join(host request.Target, as request.Member)
 	Leave(host request.Target)
+	// Pause is Leave for a host that stays connected: its cursors go on.
+	Pause(host request.Target)
 	Eject(host request.Target, slow bool) bool
 	Unserved(*request.Read)
 	Evacuated(*request.Read, request.Target)

@@ -15,6 +15,7 @@ import (
 	"go.mongodb.org/mongo-driver/v2/mongo/options"
 
 	"github.com/evenkeel/evenkeel/internal/command"
+	"github.com/evenkeel/evenkeel/internal/mongoconn"
 	"github.com/evenkeel/evenkeel/messages"
 )
 
@@ -365,5 +366,89 @@ func TestSessionsEndWithReadsThatOpenNoCursorAndWithTheirHost(t *testing.T) {
 		if n := s.open(); n != 0 {
 			t.Errorf("%d sessions are left after the loss", n)
 		}
+	})
+}
+
+func TestOpenCursorsGoOnAtAHostThatIsOut(t *testing.T) {
+	for how, out := range map[string]func(w *world, h *Host, c *fakeConn, target *service){
+		"for its lag": func(w *world, h *Host, c *fakeConn, _ *service) {
+			c.obs.Hello(mongoconn.Hello{Kind: mongoconn.Secondary, ProcessID: processOf(c.host), LastWrite: time.Now().Add(-time.Minute)})
+		},
+		"as slow": func(_ *world, _ *Host, _ *fakeConn, s *service) { s.slow("slow") },
+	} {
+		t.Run(how, func(t *testing.T) {
+			withSessions(t, func(w *world, s *sessions) {
+				tell := w.lags(time.Second)
+				w.opens(func(_ string, c *fakeConn) error { tell(c, mongoconn.Primary, 0); return nil })
+				w.spawn("p:1")
+				w.cfg.OtherWorkers = 1
+				h, c, target := w.live("a:1")
+				w.serving(c, s)
+				one, two := w.opened(h), w.opened(h)
+				gate := make(chan struct{})
+				serve := c.run
+				c.runs(func(ctx context.Context, cmd bson.Raw) (bson.Raw, error) {
+					select {
+					case <-gate:
+						return serve(ctx, cmd)
+					case <-ctx.Done():
+						return nil, ctx.Err()
+					}
+				})
+				busy := w.offered(target, 1, rangeRead)
+				waits, read := w.offered(target, 1, more(one)), w.offered(target, 1, rangeRead)
+				out(w, h, c, target.(*service))
+				w.is(h, Ejected)
+				if rep := w.got(read[0]); rep == nil || !errors.Is(rep.Err, errUnserved) {
+					t.Errorf("a read that waits got %+v", rep)
+				}
+				if err := offer(target, ask(rangeRead)); !errors.Is(err, messages.ErrNotLive) {
+					t.Errorf("a read that comes is answered with %v", err)
+				}
+				if rep := w.got(waits[0]); rep != nil {
+					t.Errorf("a getMore that waits got %+v", rep)
+				}
+				close(gate)
+				if rep := w.got(waits[0]); rep == nil || rep.Err != nil || rep.Cursor == nil {
+					t.Errorf("a getMore that waits got %+v", rep)
+				}
+				w.got(busy[0])
+				for _, r := range []*asked{w.offered(target, 1, more(one))[0], w.offered(target, 1, done(one))[0], w.offered(target, 1, done(two))[0]} {
+					if rep := w.got(r); rep == nil || rep.Err != nil {
+						t.Errorf("%s: got %+v", r.Cmd.Name, rep)
+					}
+				}
+				if n := len(slices.DeleteFunc(c.commands(), func(name string) bool { return name != "killCursors" })); n < 2 {
+					t.Errorf("%d cursors are closed, want 2", n)
+				}
+				c.obs.Lost(errReset)
+				synctest.Wait()
+				if err := offer(target, ask(more(two))); !errors.Is(err, messages.ErrNotLive) {
+					t.Errorf("a getMore at a host that is lost is answered with %v", err)
+				}
+			})
+		})
+	}
+}
+
+func TestAGetMoreAtAHungHostEndsAtItsDeadline(t *testing.T) {
+	withSessions(t, func(w *world, s *sessions) {
+		h, c, target := w.live("a:1")
+		w.serving(c, s)
+		r := ask(more(w.opened(h)))
+		c.hangs()
+		w.offered(target, 3, rangeRead)
+		w.pass(2 * testHungAfter)
+		w.is(h, Ejected)
+		began := time.Now()
+		if err := offer(target, r); err != nil {
+			t.Fatal(err)
+		}
+		w.pass(time.Until(r.Deadline))
+		if rep := w.got(r); rep == nil || !errors.Is(rep.Err, messages.ErrDeadline) {
+			t.Errorf("after %v it got %+v", time.Since(began), rep)
+		}
+		w.pass(killTimeout)
+		w.settled(h, target.(*service))
 	})
 }

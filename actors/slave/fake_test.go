@@ -416,6 +416,8 @@ func (r *fakeRouter) Leave(host request.Target) {
 	}
 }
 
+func (r *fakeRouter) Pause(host request.Target) { r.Leave(host) }
+
 func (r *fakeRouter) Eject(host request.Target, slow bool) bool {
 	r.mu.Lock()
 	defer r.mu.Unlock()

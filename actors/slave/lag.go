@@ -126,12 +126,12 @@ func (i *incarnation) onLag() {
 }
 
 // lagging keeps reads off a member that is behind. It is not a question of health, and
-// there is no floor: what is promised is that nobody reads what is older. What is on the
-// wire was sent before and goes on.
+// there is no floor: what is promised is that nobody begins to read what is older. What is on the
+// wire was sent before and goes on, and so do open cursors.
 func (i *incarnation) lagging(lag time.Duration) {
 	h := i.h
 	reason := fmt.Sprintf("it is %v behind the primary, and MaxLag is %v", lag.Round(time.Millisecond), h.cfg.MaxLag)
-	h.cfg.Router.Leave(i.svc)
+	h.cfg.Router.Pause(i.svc)
 	i.enter(Ejected, h.view.Load().role, reason)
 	i.behind = true
 	moved := i.svc.pause()

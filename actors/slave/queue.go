@@ -136,13 +136,21 @@ func (q *queue) waiting() (n int) {
 	return n
 }
 
-// drain takes all.
-func (q *queue) drain() (all []*request.Read) {
-	for reads := q.take(); reads != nil; reads = q.take() {
-		all = append(all, reads...)
+// drain takes all, or all but those of open cursors, which nobody else can serve.
+func (q *queue) drain(cursors bool) (taken []*request.Read) {
+	var stay []*job
+	q.reads = 0
+	for _, j := range q.jobs {
+		if !cursors && j.reads[0].Cmd.Class == command.Pinned {
+			stay = append(stay, j)
+			q.reads += len(j.reads)
+			continue
+		}
+		q.shut(j)
+		taken = append(taken, j.reads...)
 	}
-	q.jobs = nil
-	return all
+	q.jobs = stay
+	return taken
 }
 
 // compact drops those that were answered and returns how many.

@@ -30,7 +30,8 @@ type service struct {
 	cancel  context.CancelFunc
 
 	mu     sync.Mutex
-	open   bool              // mu; false before Join, while ejected, and after close
+	open   bool              // mu; false while ejected, while it is drained, and after close
+	closed bool              // mu; until then open cursors go on
 	point  lane              // mu
 	other  lane              // mu
 	flying map[*attempt]bool // mu; attempts that may be evacuated
@@ -87,7 +88,7 @@ func (s *service) Recall() { s.recall() }
 func (s *service) Offer(r *request.Read, inline bool) (run func(), err error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if !s.open {
+	if !s.takes(r.Cmd) {
 		return nil, messages.ErrNotLive
 	}
 	l := &s.other
@@ -122,6 +123,12 @@ func (s *service) Offer(r *request.Read, inline bool) (run func(), err error) {
 	return nil, nil
 }
 
+// takes reports whether a read may be served. A cursor is here and nowhere else, whatever keeps other reads
+// off the host. s.mu must be held.
+func (s *service) takes(cmd *command.Read) bool {
+	return s.open || cmd.Class == command.Pinned && !s.closed
+}
+
 // work serves reads, and then those that wait, until none is left.
 func (s *service) work(l *lane, reads []*request.Read) {
 	for reads != nil {
@@ -152,24 +159,24 @@ func (s *service) handOver(l *lane) {
 // close ends the service: what waits goes back to the router, what is on the wire
 // is called off and comes back as a failure.
 func (s *service) close() {
-	waiting, _ := s.stop()
+	waiting, _ := s.stop(true)
 	s.cancel()
 	s.health.stop()
 	s.cursors.close()
 	s.giveBack(waiting)
 }
 
-// stop ends the acceptance of reads. It returns those that wait, and the attempts
-// that may be evacuated.
-func (s *service) stop() (waiting []*request.Read, sent []*attempt) {
+// stop ends the acceptance of reads, and with end that of the cursors' as well. It returns those that
+// wait, and the attempts that may be evacuated.
+func (s *service) stop(end bool) (waiting []*request.Read, sent []*attempt) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.open = false
+	s.open, s.closed = false, s.closed || end
 	if s.host.cfg.Paces != nil {
 		s.host.cfg.Paces.forget(s)
 	}
 	for _, l := range []*lane{&s.point, &s.other} {
-		waiting = append(waiting, l.queue.drain()...)
+		waiting = append(waiting, l.queue.drain(end)...)
 	}
 	for range waiting {
 		s.load.Cancel()
@@ -184,7 +191,7 @@ func (s *service) stop() (waiting []*request.Read, sent []*attempt) {
 // other hosts. It returns how many reads were moved, and one to probe the host with, nil when
 // there was none.
 func (s *service) evacuate() (moved int, probe *command.Read) {
-	waiting, sent := s.stop()
+	waiting, sent := s.stop(false)
 	moved = s.giveBack(waiting)
 	s.mu.Lock()
 	probe = s.latest
@@ -222,7 +229,7 @@ func (s *service) pointOnWire() *command.Read {
 // pause takes the service out and leaves what is on the wire there. It returns how many
 // reads that waited went to other hosts.
 func (s *service) pause() (moved int) {
-	waiting, _ := s.stop()
+	waiting, _ := s.stop(false)
 	return s.giveBack(waiting)
 }
 
