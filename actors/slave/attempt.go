@@ -195,8 +195,7 @@ func (s *service) begin(a *attempt, now time.Time) bool {
 	}
 	if a.moves {
 		s.flying[a] = true
-		s.latest = a.reads[0].Cmd
-		s.health.sent(now)
+		s.health.sent(now, a.reads[0].Cmd.Class == command.Point)
 	}
 	return true
 }
@@ -208,19 +207,21 @@ func (s *service) settle(a *attempt, now time.Time, latency time.Duration, err e
 	if a.moves {
 		delete(s.flying, a)
 		reply := err == nil || !unanswered(err)
-		s.health.answered(now, reply)
+		cmd := a.reads[0].Cmd
+		s.health.answered(now, cmd.Class == command.Point, reply)
 		if reply {
 			s.answeredAt.Store(&now)
 		}
 		if latency > 0 {
-			slow = s.took(a.reads[0].Cmd.Class, latency, now)
+			s.noteQuick(cmd, latency)
+			slow = s.took(cmd.Class, latency, now)
 		}
 	}
 	mine := !a.claimed
 	a.claimed = true
 	s.mu.Unlock()
 	if slow != "" {
-		s.slow(slow)
+		s.slow(a.reads[0].Cmd.Class, slow)
 	}
 	return mine
 }

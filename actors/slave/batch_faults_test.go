@@ -11,6 +11,7 @@ import (
 
 	"go.mongodb.org/mongo-driver/v2/mongo"
 
+	"github.com/evenkeel/evenkeel/internal/command"
 	"github.com/evenkeel/evenkeel/internal/request"
 	"github.com/evenkeel/evenkeel/messages"
 )
@@ -150,8 +151,8 @@ func TestABatchOnTheWireToAHostThatHangsIsMovedOnce(t *testing.T) {
 		s.lets(1)
 		given.Fail(messages.ErrStopped)
 		waiting := w.asks(host, 5, 6)
-		moved, probe := host.evacuate()
-		if moved != len(reads)+len(waiting) || probe == nil || probe.Name != "find" || probe.ID.IsZero() {
+		moved, probe := host.evacuate(command.Point)
+		if moved != len(reads)+len(waiting) || probe.cmd == nil || probe.cmd.Name != "find" || probe.cmd.ID.IsZero() {
 			t.Errorf("%d were moved, and the probe is %v", moved, probe)
 		}
 		for _, r := range reads {
@@ -203,7 +204,7 @@ func TestABatchOnTheWireToAHostThatIsLostFailsOnce(t *testing.T) {
 func TestTheRestOfACutBatchGoesBackUnsentFromAHostThatServesNoMore(t *testing.T) {
 	for how, end := range map[string]func(*service){
 		"closed":  (*service).close,
-		"ejected": func(s *service) { s.evacuate() },
+		"ejected": func(s *service) { s.evacuate(command.Point) },
 	} {
 		t.Run(how, func(t *testing.T) {
 			inWorld(t, func(w *world) {
@@ -242,7 +243,7 @@ func TestAnEvacuatedBatchWhoseReplyComesAfterAllIsNotGoneOnWith(t *testing.T) {
 			s.most = 3
 			s.then = func(n int, _ []any) {
 				if n == 2 {
-					host.evacuate()
+					host.evacuate(command.Point)
 				}
 			}
 		})
@@ -281,7 +282,7 @@ func TestAnAttemptThatHasJustComeBackIsNotEvacuated(t *testing.T) {
 func TestAPanickingReceiverIsNoneOfTheOthersBusiness(t *testing.T) {
 	for how, end := range map[string]func(*shelf, *service){
 		"answered":            func(s *shelf, _ *service) { s.opens() },
-		"hung, and moved":     func(_ *shelf, host *service) { host.evacuate() },
+		"hung, and moved":     func(_ *shelf, host *service) { host.evacuate(command.Point) },
 		"waiting, and closed": func(_ *shelf, host *service) { host.close() },
 		"failed": func(s *shelf, _ *service) {
 			s.set(func(s *shelf) { s.bad = func([]any) error { return errReset } })
@@ -297,7 +298,7 @@ func TestAPanickingReceiverIsNoneOfTheOthersBusiness(t *testing.T) {
 				for i := range 9 {
 					reads = append(reads, askThen(byID(i), func(*messages.ReadReply) {
 						if i == 0 && how == "cut, and then ejected" {
-							host.evacuate()
+							host.evacuate(command.Point)
 						}
 						if i%3 == 0 {
 							panics++

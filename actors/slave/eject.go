@@ -6,6 +6,7 @@ import (
 	"math/rand/v2"
 	"time"
 
+	"github.com/evenkeel/evenkeel/internal/command"
 	"github.com/evenkeel/evenkeel/internal/mongoconn"
 	"github.com/evenkeel/evenkeel/messages"
 )
@@ -20,46 +21,98 @@ const (
 	ejectMemory = time.Minute
 	// probesSlow is how many probes in a row must be quick enough after slowness.
 	probesSlow = 2
+	// probesAlone is how many probes may fail in a row before another host is asked the same.
+	probesAlone = 3
+	// copyEvery is how many times HungAfter are between two copies of ranges.
+	copyEvery = 4
+	// openingTimes is how much longer than the first socket another one may take to open.
+	openingTimes = 3
 	// floorEvery is how often it is told that a host cannot be ejected.
 	floorEvery = 10 * time.Second
 )
 
 // onHung: reads get no replies.
-func (i *incarnation) onHung(suspect bool) {
+func (i *incarnation) onHung(suspect, several bool) {
 	if !suspect {
-		i.eject("reads get no reply", false)
+		i.eject("reads get no reply", command.Point, false)
 	} else if i.wait == 0 {
-		i.suspect()
+		i.suspect(several)
 	}
 }
 
 // suspect asks over another socket whether a live host still answers: with a ping, and, since a
-// host may answer pings and hang in reads, with a copy of a point read that gets no reply. Other reads
-// may honestly take long. What the copy's silence is worth, another host shows, which gets one too.
-func (i *incarnation) suspect() {
-	svc, ping, limit := i.svc, i.conn.Ping, i.h.cfg.HungAfter
-	cmd, other := svc.pointOnWire(), (*service)(nil)
+// host may answer pings and hang in reads, with a copy of a point read that gets no reply, or, when several reads
+// get none, of a range now and then. What the copy's silence is worth, another host shows, which gets one
+// too: since a range may honestly take long, that one must be quick there.
+func (i *incarnation) suspect(several bool) {
+	limit := i.h.cfg.HungAfter
+	svc, other, there := i.svc, (*service)(nil), limit
+	ping, patience := i.pinging()
+	cmd := svc.onWire(several && time.Since(i.copied) >= copyEvery*limit)
 	if p := i.h.cfg.Paces; p != nil {
 		other = p.another(svc)
 	}
-	i.ask(2*limit, func(ctx context.Context) error {
-		if err := within(ctx, limit, ping); err != nil || cmd == nil || other == nil {
+	if cmd != nil && other != nil {
+		if i.of = cmd.Class; i.of != command.Point {
+			i.copied, there = time.Now(), limit/2
+		}
+	}
+	i.ask(patience+limit, func(ctx context.Context) error {
+		if err := ping(ctx); err != nil || cmd == nil || other == nil {
 			return err
 		}
-		copied := func(s *service) error {
-			return within(ctx, limit, func(ctx context.Context) error { return s.probe(ctx, cmd) })
-		}
-		elsewhere := make(chan error, 1)
-		go func() { elsewhere <- guarded(func() error { return copied(other) }) }()
-		err, there := copied(svc), <-elsewhere
-		if silent(err) && !silent(there) {
+		elsewhere := later(ctx, other, cmd, there)
+		here := svc.answer(ctx, cmd, limit)
+		if silent(here.err) && !silent((<-elsewhere).err) {
 			return errReadsHang
 		}
 		return nil
 	})
 }
 
-var errReadsHang = errors.New("two point reads got no reply, and another host has answered the second")
+var errReadsHang = errors.New("a read and its copy got no reply, and another host has answered the copy")
+
+// pinging returns a ping that is given HungAfter, and what it may take in all. A ping that had to wait for a
+// socket until then has not been sent, and says nothing of the host: on one that is far away, TCP, TLS and a
+// login take several round trips. It is sent again with as much time as opening a socket may be expected
+// to take there, by what the first one has taken. Meanwhile the pool goes on opening it.
+func (i *incarnation) pinging() (ping func(context.Context) error, patience time.Duration) {
+	ask, limit := i.conn.Ping, i.h.cfg.HungAfter
+	patience = max(limit, min(openingTimes*i.opening, i.h.cfg.CheckTimeout))
+	return func(ctx context.Context) error {
+		err := within(ctx, limit, ask)
+		if patience > limit && mongoconn.HadNoSocket(err) {
+			err = within(ctx, patience-limit, ask)
+		}
+		return err
+	}, patience
+}
+
+// answer is how a probe ended.
+type answer struct {
+	took time.Duration
+	err  error
+}
+
+// answer asks with a copy of a read.
+func (s *service) answer(ctx context.Context, cmd *command.Read, limit time.Duration) answer {
+	start := time.Now()
+	err := within(ctx, limit, func(ctx context.Context) error { return s.probe(ctx, cmd) })
+	return answer{time.Since(start), err}
+}
+
+// later is answer in a goroutine of its own.
+func later(ctx context.Context, s *service, cmd *command.Read, limit time.Duration) <-chan answer {
+	answers := make(chan answer, 1)
+	go func() {
+		var a answer
+		if err := guarded(func() error { a = s.answer(ctx, cmd, limit); return nil }); err != nil {
+			a.err = err
+		}
+		answers <- a
+	}()
+	return answers
+}
 
 func within(ctx context.Context, limit time.Duration, f func(context.Context) error) error {
 	ctx, cancel := context.WithTimeout(ctx, limit)
@@ -75,14 +128,15 @@ func silent(err error) bool {
 func (i *incarnation) onSuspect(err error) {
 	switch {
 	case errors.Is(err, errReadsHang):
-		i.eject(err.Error(), false)
+		i.eject(err.Error(), i.of, false)
 	case err != nil:
-		i.eject("a ping got no reply", false)
+		i.eject("a ping got no reply", command.Point, false)
 	}
 }
 
-// eject takes a connected host out of the reads and moves what it had to others.
-func (i *incarnation) eject(reason string, slow bool) {
+// eject takes a connected host out of the reads, for how it answers those of a class, and moves what it had to
+// others.
+func (i *incarnation) eject(reason string, of command.Class, slow bool) {
 	h := i.h
 	if !h.cfg.Router.Eject(i.svc, slow) {
 		if now := time.Now(); now.Sub(h.floorAt) >= floorEvery {
@@ -94,9 +148,9 @@ func (i *incarnation) eject(reason string, slow bool) {
 	i.enter(Ejected, h.view.Load().role, reason)
 	i.slow = slow
 	var moved int
-	moved, i.probe = i.svc.evacuate()
+	moved, i.probe = i.svc.evacuate(of)
 	h.emit(messages.HostEjected{Header: h.header(), Reason: reason, Evacuated: moved})
-	i.probes = 0
+	i.probes, i.failed = 0, 0
 	i.probeWait = h.ejections.next(time.Now())
 	i.after(jittered(i.probeWait))
 }
@@ -136,19 +190,43 @@ func (e *ejections) next(now time.Time) time.Duration {
 // together.
 func jittered(d time.Duration) time.Duration { return d/2 + rand.N(d/2+1) }
 
-// runProbe repeats one of the reads that were there: the same path on the server, and
-// the same rights. Its reply is dropped. One that is still slow fails.
+// runProbe repeats a read that was there: the same path on the server, and the same rights. Its reply is
+// dropped. One that is still slow fails.
+//
+// A read may have become slow since, wherever it goes. After some that have failed in a row, another host
+// is asked the same: where it gets no reply there either, a ping decides, and where it takes as long,
+// it says nothing against the host.
 func (i *incarnation) runProbe() {
-	svc, cmd := i.svc, i.probe
-	i.ask(i.h.cfg.HungAfter, func(ctx context.Context) error {
-		start := time.Now()
-		if err := svc.probe(ctx, cmd); err != nil {
-			return err
+	svc, probe, other := i.svc, i.probe, (*service)(nil)
+	ping, patience := i.pinging()
+	if probe.cmd == nil {
+		i.ask(patience, ping)
+		return
+	}
+	compare := i.failed >= probesAlone
+	if p := i.h.cfg.Paces; p != nil && compare {
+		other = p.another(svc)
+	}
+	limit := i.h.cfg.HungAfter
+	i.ask(limit+patience, func(ctx context.Context) error {
+		there := answer{err: context.DeadlineExceeded} // Nobody has answered.
+		var elsewhere <-chan answer
+		if other != nil {
+			elsewhere = later(ctx, other, probe.cmd, limit)
 		}
-		if now := time.Now(); cmd != nil && !svc.wellAgain(cmd.Class, now.Sub(start), now) {
-			return errStillSlow
+		here := svc.answer(ctx, probe.cmd, limit)
+		if other != nil {
+			there = <-elsewhere
 		}
-		return nil
+		switch {
+		case here.err != nil && compare && unanswered(here.err) && unanswered(there.err):
+			return ping(ctx)
+		case here.err != nil:
+			return here.err
+		case svc.wellAgain(probe, here.took, time.Now()), there.err == nil && !tooSlow(here.took, there.took):
+			return nil
+		}
+		return errStillSlow
 	})
 }
 
@@ -157,6 +235,7 @@ var errStillSlow = errors.New("the probe was slow")
 func (i *incarnation) onProbed(err error) {
 	if silent(err) || errors.Is(err, errStillSlow) {
 		i.probes = 0
+		i.failed++
 		i.probeWait = max(i.probeWait, min(2*i.probeWait, probeMax))
 		i.after(jittered(i.probeWait))
 		return

@@ -269,7 +269,7 @@ func TestAHostThatGaveNoRepliesIsProbedAtOnceWhenItIsNeeded(t *testing.T) {
 	inWorld(t, func(w *world) {
 		h, c, target := w.live("a:1")
 		c.hangs()
-		w.offered(target, 2, rangeRead)
+		w.offered(target, 2, pointRead)
 		w.pass(500 * time.Millisecond)
 		w.pass(10 * time.Second) // Its probes are far between by now.
 		w.is(h, Ejected)
@@ -279,7 +279,7 @@ func TestAHostThatGaveNoRepliesIsProbedAtOnceWhenItIsNeeded(t *testing.T) {
 				break
 			}
 		}
-		w.pass(testHungAfter)
+		w.pass(2 * testHungAfter) // The probe, and the ping after it.
 		c.thaws()
 		target.Recall()
 		synctest.Wait()
@@ -339,12 +339,15 @@ func TestAProbeTellsWhetherTheHostAnswersNotWhetherItLikesTheQuestion(t *testing
 func TestACursorThatAProbeOpensIsClosed(t *testing.T) {
 	inWorld(t, func(w *world) {
 		h, c, target := w.live("a:1")
+		c.runs(func(context.Context, bson.Raw) (bson.Raw, error) { time.Sleep(time.Millisecond); return reply(), nil })
+		w.offered(target, 1, rangeRead) // Which the probe repeats.
+		w.pass(time.Millisecond)
 		c.hangs()
 		w.offered(target, 3, rangeRead)
-		w.pass(500 * time.Millisecond)
+		w.pass(3 * testHungAfter)
 		w.is(h, Ejected)
 		c.runs(func(context.Context, bson.Raw) (bson.Raw, error) { return reply(99), nil })
-		w.pass(probeMax)
+		w.pass(2 * probeMax)
 		w.is(h, Live)
 		if ran := c.commands(); ran[len(ran)-1] != "killCursors" {
 			t.Errorf("ran %v, want killCursors after the probe", ran)
@@ -461,4 +464,184 @@ func TestAnEvacuatedReadIsCalledOffWhereItIsNow(t *testing.T) {
 			t.Errorf("%d of them are still on the wire to b", n)
 		}
 	})
+}
+
+// ranged lets hosts answer what is asked of them: a find of this collection after that time.
+func (p *paced) ranged(slow string, takes time.Duration) {
+	p.conn.runs(func(ctx context.Context, cmd bson.Raw) (bson.Raw, error) {
+		d := time.Duration(p.takes.Load())
+		if cmd.Lookup("find").StringValue() == slow {
+			d = takes
+		}
+		select {
+		case <-time.After(d):
+			return reply(), nil
+		case <-ctx.Done():
+			return nil, ctx.Err()
+		}
+	})
+}
+
+// slowRange is a range over the collection of that name.
+func slowRange(collection string) *command.Read {
+	return &command.Read{Database: "game", Collection: collection, Name: "find", Class: command.Range, Kind: command.KindBatch, Body: raw(bson.D{{Key: "find", Value: collection}})}
+}
+
+func TestRangesThatHonestlyTakeLongEjectNobodyHoweverManyTheyAre(t *testing.T) {
+	inWorld(t, func(w *world) {
+		a, b := w.paced("a:1", time.Millisecond), w.paced("b:1", time.Millisecond)
+		for _, p := range []*paced{a, b} {
+			p.ranged("log", 2*time.Second)
+		}
+		w.told()
+		reads := w.offered(a.target, testHungReads, slowRange("log"))
+		for i := range 44 { // Others answer, and it answers nothing else.
+			w.pass(40 * time.Millisecond)
+			w.offered(b.target, 1, pointRead)
+			if i == 36 { // Until a point read comes, which takes its time.
+				a.takes.Store(int64(200 * time.Millisecond))
+				w.offered(a.target, 1, pointRead)
+			}
+		}
+		w.pass(300 * time.Millisecond)
+		w.tells()
+		for _, r := range reads {
+			if rep := w.got(r); rep == nil || rep.Err != nil {
+				t.Errorf("a range got %+v", rep)
+			}
+		}
+		w.pass(time.Second)
+		if n := len(b.conn.commands()); n < 46 || n > 48 {
+			t.Errorf("b was sent %d finds, want the 44, and a copy of a range in each 1.6 s", n)
+		}
+	})
+}
+
+func TestAHostWhoseRangesAloneHangIsFoundOutWhileItsPingsAreAnswered(t *testing.T) {
+	inWorld(t, func(w *world) {
+		a, b := w.paced("a:1", time.Millisecond), w.paced("b:1", time.Millisecond)
+		w.offered(a.target, 1, rangeRead)
+		w.offered(b.target, 1, rangeRead)
+		w.pass(10 * time.Millisecond)
+		a.takes.Store(int64(time.Hour))
+		w.offered(a.target, testHungReads, rangeRead)
+		w.pass(2*testHungAfter + testHungAfter/4)
+		w.is(a.Host, Ejected)
+		for range 20 { // Its pings do not bring it back.
+			w.pass(time.Second)
+			w.is(a.Host, Ejected)
+		}
+		a.takes.Store(int64(time.Millisecond))
+		w.pass(2 * time.Second)
+		w.is(a.Host, Live)
+	})
+}
+
+func TestAnEjectedHostIsProbedWithAReadThatIsQuickNotWithOneThatHonestlyTakesLong(t *testing.T) {
+	inWorld(t, func(w *world) {
+		a, b := w.paced("a:1", time.Millisecond), w.paced("b:1", time.Millisecond)
+		for _, p := range []*paced{a, b} {
+			p.ranged("log", 2*time.Second)
+			w.offered(p.target, 1, rangeRead)
+		}
+		w.pass(10 * time.Millisecond)
+		w.told()
+		w.offered(a.target, 2, slowRange("log"))
+		a.conn.pings(hang)
+		w.pass(3 * testHungAfter)
+		w.tells("HostEjected a:1", "HostRestored a:1")
+		if n := len(a.conn.commands()); n != 4 {
+			t.Errorf("%d finds were sent to it, want the three, and one probe", n)
+		}
+	})
+}
+
+func TestAProbeThatGetsNoReplyAnywhereLeavesItToAPing(t *testing.T) {
+	for name, elsewhere := range map[string]time.Duration{"anywhere": time.Hour, "here alone": time.Millisecond} {
+		t.Run(name, func(t *testing.T) {
+			inWorld(t, func(w *world) {
+				a, b := w.paced("a:1", time.Millisecond), w.paced("b:1", time.Millisecond)
+				w.offered(a.target, 1, pointRead)
+				w.offered(b.target, 1, rangeRead)
+				w.pass(10 * time.Millisecond)
+				a.conn.hangs()
+				w.offered(a.target, 1, pointRead)
+				w.pass(3 * testHungAfter)
+				w.is(a.Host, Ejected)
+				a.conn.pings(nil) // And its finds still get no reply.
+				b.takes.Store(int64(elsewhere))
+				for range 10 {
+					w.pass(time.Second)
+				}
+				want := Ejected
+				if elsewhere == time.Hour {
+					want = Live
+				}
+				w.is(a.Host, want)
+			})
+		})
+	}
+}
+
+func TestAHostWithoutAnyQuickReadIsProbedWithAPing(t *testing.T) {
+	inWorld(t, func(w *world) {
+		h, c, target := w.live("a:1")
+		c.hangs()
+		w.offered(target, 2, rangeRead)
+		w.pass(2 * testHungAfter)
+		w.is(h, Ejected)
+		c.pings(nil)
+		w.pass(probeMax + testHungAfter)
+		w.is(h, Live)
+	})
+}
+
+// errNoSocket is what the driver says of a ping for which there was no socket in time.
+var errNoSocket = fmt.Errorf("timed out while checking out a connection from connection pool: %w; total connections: 1, maxPoolSize: 23, idle connections: 0, wait duration: 400ms", context.DeadlineExceeded)
+
+func TestAPingThatNeverHadASocketSaysNothingOfAHostThatIsFarAway(t *testing.T) {
+	for _, c := range []struct {
+		name   string
+		opens  time.Duration // how long it takes to open a socket there
+		second error         // of the ping that is sent again; nil is an answer
+		out    bool
+	}{
+		{"far, and it answers", 400 * time.Millisecond, nil, false},
+		{"far, and it hangs", 400 * time.Millisecond, errNoSocket, true},
+		{"near: there was time enough", 10 * time.Millisecond, nil, true},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			inWorld(t, func(w *world) {
+				w.opens(func(_ string, conn *fakeConn) error {
+					conn.pings(func(context.Context) error { time.Sleep(c.opens); return nil })
+					conn.hello(mongoconn.Secondary)
+					return nil
+				})
+				h := w.spawn("a:1")
+				w.pass(c.opens)
+				w.is(h, Live)
+				conn := w.conn()
+				conn.runs(func(ctx context.Context, _ bson.Raw) (bson.Raw, error) { return nil, hang(ctx) })
+				var pings atomic.Int64
+				conn.pings(func(ctx context.Context) error {
+					if pings.Add(1) == 1 {
+						_ = hang(ctx)
+						return errNoSocket
+					}
+					if c.second != nil {
+						_ = hang(ctx)
+					}
+					return c.second
+				})
+				w.offered(w.router.target("a:1"), 1, rangeRead)
+				w.pass(2*testHungAfter - time.Millisecond)
+				w.is(h, Live)
+				w.told()
+				w.pass(time.Second)
+				if got := w.told(messages.KindHostEjected); len(got) > 0 != c.out {
+					t.Errorf("told %v", got)
+				}
+			})
+		})
+	}
 }

@@ -47,10 +47,12 @@ type (
 		internal
 		service uint64
 		suspect bool
+		several bool // which may be ranges only
 	}
 	slowMsg struct {
 		internal
 		service uint64
+		of      command.Class
 		reason  string
 	}
 	brokenMsg struct {
@@ -111,10 +113,14 @@ type incarnation struct {
 	quarantine time.Time     // in Standby: until when; zero for none
 	lag        time.Duration // behind the primary, by the latest hello
 	behind     bool          // Ejected for its lag: no probe is under way
-	probe      *command.Read
+	probe      known
 	probeWait  time.Duration
-	probes     int  // that went well in a row
-	slow       bool // it was ejected as slow
+	probes     int           // that went well in a row
+	failed     int           // that did not, since it was ejected
+	slow       bool          // it was ejected as slow
+	opening    time.Duration // what the connection's first socket and a ping over it took
+	copied     time.Time     // when a range was last copied to another host
+	of         command.Class // Live: what the latest suspicion asks with
 }
 
 // Receive never blocks.
@@ -170,11 +176,11 @@ func (i *incarnation) Receive(ctx actor.Context) {
 		}
 	case hungMsg:
 		if i.state == Live && msg.service == i.svc.inc {
-			i.onHung(msg.suspect)
+			i.onHung(msg.suspect, msg.several)
 		}
 	case slowMsg:
 		if i.state == Live && msg.service == i.svc.inc {
-			i.eject(msg.reason, true)
+			i.eject(msg.reason, msg.of, true)
 		}
 	case brokenMsg:
 		if i.svc != nil && msg.service == i.svc.inc {
@@ -323,6 +329,7 @@ func (i *incarnation) onChecked(err error) {
 		i.onWrong(err) // A refused socket, or any other reason.
 		return
 	}
+	i.opening = time.Since(i.since)
 	if i.quarantined() {
 		return
 	}
@@ -350,8 +357,12 @@ func (i *incarnation) live() {
 func (i *incarnation) serviceOf(conn Conn) *service {
 	h, inc, self := i.h, numbers.Add(1), i.self
 	return newService(h, inc, conn, reports{
-		hung:   func(suspect bool) { h.send(self, hungMsg{service: inc, suspect: suspect}) },
-		slow:   func(reason string) { h.send(self, slowMsg{service: inc, reason: reason}) },
+		hung: func(suspect, several bool) {
+			h.send(self, hungMsg{service: inc, suspect: suspect, several: several})
+		},
+		slow: func(of command.Class, reason string) {
+			h.send(self, slowMsg{service: inc, of: of, reason: reason})
+		},
 		broken: func(err error) { h.send(self, brokenMsg{service: inc, err: err}) },
 		recall: func() { h.send(self, recallMsg{service: inc}) },
 	})

@@ -123,7 +123,7 @@ func TestAnAskerWhoGivesUpIsNotKeptByItsCursor(t *testing.T) {
 }
 
 func TestWorkThatAnAskerBeginsAfterTheEndIsNotDone(t *testing.T) {
-	for how, end := range map[string]func(*service){"closed": (*service).close, "ejected": func(s *service) { s.evacuate() }} {
+	for how, end := range map[string]func(*service){"closed": (*service).close, "ejected": func(s *service) { s.evacuate(command.Point) }} {
 		t.Run(how, func(t *testing.T) {
 			inWorld(t, func(w *world) {
 				h, c, target := w.live("a:1")

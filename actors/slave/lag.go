@@ -143,7 +143,7 @@ func (i *incarnation) restore(floor bool) {
 	h := i.h
 	out, role := time.Since(i.since), roleOf(i.hello.Kind)
 	i.enter(Live, role, "")
-	i.probe, i.behind = nil, false
+	i.probe, i.behind = known{}, false
 	i.svc.reopen()
 	h.emit(messages.HostRestored{Header: h.header(), After: out, Floor: floor})
 	h.cfg.Router.Join(i.svc, i.member())

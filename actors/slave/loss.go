@@ -50,7 +50,7 @@ func (i *incarnation) onLost(err error) {
 		// own: whichever the heartbeat has noticed first. Whether the host is still there is
 		// worth knowing before the next one.
 		if i.state == Live && i.wait == 0 {
-			i.suspect()
+			i.suspect(false)
 		}
 		return
 	}

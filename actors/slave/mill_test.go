@@ -14,6 +14,7 @@ import (
 	"go.mongodb.org/mongo-driver/v2/mongo"
 	"go.mongodb.org/mongo-driver/v2/mongo/options"
 
+	"github.com/evenkeel/evenkeel/internal/command"
 	"github.com/evenkeel/evenkeel/internal/request"
 	"github.com/evenkeel/evenkeel/messages"
 )
@@ -187,7 +188,7 @@ func TestRandomReadsUnderRandomFaultsAreEachAnsweredOnceInTimeAndAsIfAlone(t *te
 				time.Sleep(m.ms(30))
 				switch m.n(12) {
 				case 0:
-					m.host.evacuate()
+					m.host.evacuate(command.Point)
 				case 1, 2:
 					m.host.reopen()
 				}

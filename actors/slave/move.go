@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"time"
 
 	"github.com/evenkeel/evenkeel/internal/mongoconn"
 	"github.com/evenkeel/evenkeel/messages"
@@ -26,7 +27,8 @@ type move struct {
 	conn   Conn
 	number uint64
 	hello  mongoconn.Hello
-	asked  bool // it is being pinged
+	asked  time.Time     // when the ping was sent; zero before
+	took   time.Duration // by it
 	cancel context.CancelFunc
 }
 
@@ -78,10 +80,10 @@ func (i *incarnation) onNextHello(hello mongoconn.Hello) {
 		i.stay(fmt.Errorf("evenkeel: %s", reason))
 		return
 	}
-	if n.asked {
+	if !n.asked.IsZero() {
 		return
 	}
-	n.asked = true
+	n.asked = time.Now()
 	h, self, msg := i.h, i.self, nextMsg{conn: n.number}
 	go func() {
 		ctx, cancel := context.WithTimeout(context.Background(), h.cfg.CheckTimeout)
@@ -97,6 +99,7 @@ func (i *incarnation) onNextAnswer(err error) {
 		i.stay(err)
 		return
 	}
+	n.took = time.Since(n.asked)
 	if i.state != Live {
 		// Nobody reads over the old connection: a restart is simpler, and takes the new
 		// address.
@@ -119,7 +122,7 @@ func (i *incarnation) swap() {
 	i.next = nil
 	i.unwait() // A suspicion is of the old one.
 	before := i.hello
-	i.conn, i.number, i.hello = n.conn, n.number, n.hello
+	i.conn, i.number, i.hello, i.opening = n.conn, n.number, n.hello, n.took
 	i.svc = i.serviceOf(n.conn)
 	h.live.Store(i.svc)
 	// It joins before the other one leaves: there is no moment without one of them.

@@ -36,7 +36,7 @@ type service struct {
 	other  lane              // mu
 	flying map[*attempt]bool // mu; attempts that may be evacuated
 	paces  [classes]pace     // mu
-	latest *command.Read     // mu; the latest that may be evacuated, to probe with
+	quick  [classes]known    // mu; reads to probe with
 	reports
 	// answeredAt is when the server answered last; nil before.
 	answeredAt atomic.Pointer[time.Time]
@@ -46,10 +46,10 @@ type service struct {
 
 // reports are what a service calls, from any goroutine.
 type reports struct {
-	hung   func(suspect bool)  // reads get no reply
-	slow   func(reason string) // reads are slow
-	broken func(error)         // they are answered with what is no answer
-	recall func()              // the router needs the host
+	hung   func(suspect, several bool)           // reads get no reply
+	slow   func(of command.Class, reason string) // reads of a class are slow
+	broken func(error)                           // they are answered with what is no answer
+	recall func()                                // the router needs the host
 }
 
 // newService makes a service.
@@ -188,20 +188,21 @@ func (s *service) stop(end bool) (waiting []*request.Read, sent []*attempt) {
 }
 
 // evacuate takes the service out: what waits and what is on the wire goes to
-// other hosts. It returns how many reads were moved, and one to probe the host with, nil when
-// there was none.
-func (s *service) evacuate() (moved int, probe *command.Read) {
+// other hosts. It returns how many reads were moved, and what to probe the host with, of a class
+// if there is any: see known.
+func (s *service) evacuate(of command.Class) (moved int, probe known) {
 	waiting, sent := s.stop(false)
 	moved = s.giveBack(waiting)
 	s.mu.Lock()
-	probe = s.latest
+	quick := s.quick
 	s.mu.Unlock()
+	probe = quick[of]
 	for _, a := range sent {
 		if !s.claim(a) {
 			continue // It has come back just now.
 		}
-		if cmd := a.reads[0].Cmd; probe == nil || cmd.Class == command.Point {
-			probe = cmd
+		if cmd := a.reads[0].Cmd; probe.cmd == nil && cmd.Class == command.Point {
+			probe.cmd = cmd // What it takes here is not known, but that it takes no long.
 		}
 		a.cancel()
 		for _, r := range a.reads {
@@ -211,19 +212,44 @@ func (s *service) evacuate() (moved int, probe *command.Read) {
 			}
 		}
 	}
+	for _, q := range quick {
+		if probe.cmd == nil {
+			probe = q
+		}
+	}
 	return moved, probe
 }
 
-// pointOnWire is a point read that is on the wire, nil while there is none.
-func (s *service) pointOnWire() *command.Read {
+// known is a read to probe a host with, and what it has taken there, zero when that is not known. It is one
+// that the host has answered as quickly as it answers such reads: what was on the wire when the host was
+// ejected may be the very reason for it, an honest read that is slow wherever it goes. With none of
+// that sort, which is the zero value, a ping must do.
+type known struct {
+	cmd  *command.Read
+	took time.Duration
+}
+
+// noteQuick remembers a read that was answered quickly. s.mu must be held.
+func (s *service) noteQuick(cmd *command.Read, took time.Duration) {
+	if took < s.host.cfg.HungAfter/2 && !tooSlow(took, s.paces[cmd.Class].usual) {
+		s.quick[cmd.Class] = known{cmd, took}
+	}
+}
+
+// onWire is a read that is on the wire, nil while there is none: a point read if any is, another
+// one only where that is allowed.
+func (s *service) onWire(others bool) (cmd *command.Read) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for a := range s.flying {
-		if cmd := a.reads[0].Cmd; cmd.Class == command.Point {
-			return cmd
+		switch c := a.reads[0].Cmd; {
+		case c.Class == command.Point:
+			return c
+		case others:
+			cmd = c
 		}
 	}
-	return nil
+	return cmd
 }
 
 // pause takes the service out and leaves what is on the wire there. It returns how many

@@ -183,8 +183,9 @@ func tooSlow(d, usual time.Duration) bool {
 
 // wellAgain reports whether a probe that took d shows that a host ejected as slow is not
 // so any more.
-func (s *service) wellAgain(class command.Class, d time.Duration, now time.Time) bool {
-	if int(class) >= classes || s.host.cfg.Paces == nil {
+func (s *service) wellAgain(probe known, d time.Duration, now time.Time) bool {
+	class := probe.cmd.Class
+	if s.host.cfg.Paces == nil || probe.took > 0 && !tooSlow(d, probe.took) {
 		return true
 	}
 	s.mu.Lock()

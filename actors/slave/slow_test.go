@@ -170,3 +170,44 @@ func TestASilenceOfAllHostsIsNoHang(t *testing.T) {
 		w.is(b.Host, Ejected)
 	})
 }
+
+func TestAHostEjectedAsSlowIsProbedWithAReadThatWasQuickThere(t *testing.T) {
+	inWorld(t, func(w *world) {
+		a, b := w.paced("a:1", time.Millisecond), w.paced("b:1", time.Millisecond)
+		load := func(d time.Duration) {
+			for end := time.Now().Add(d); time.Now().Before(end); w.pass(5 * time.Millisecond) {
+				for _, p := range []*paced{a, b} {
+					p.ranged("log", 60*time.Millisecond+time.Duration(p.takes.Load()))
+					if p.State() != Live || p.target.Load().Pending() > 4 {
+						continue
+					}
+					cmd := rangeRead
+					if time.Now().UnixMilli()/5%16 == 0 { // Some of them honestly take long, and one is the latest.
+						cmd = slowRange("log")
+					}
+					w.offered(p.target, 1, cmd)
+				}
+			}
+		}
+		load(2 * time.Second)
+		b.takes.Store(int64(50 * time.Millisecond))
+		load(2 * time.Second)
+		w.is(b.Host, Ejected)
+		b.takes.Store(int64(time.Millisecond))
+		load(2 * time.Second)
+		w.is(b.Host, Live)
+	})
+}
+
+func TestAProbeThatIsAsSlowElsewhereSaysNothingAgainstAHost(t *testing.T) {
+	inWorld(t, func(w *world) {
+		a, b := w.paced("a:1", time.Millisecond), w.paced("b:1", time.Millisecond)
+		w.load(2*time.Second, a, b)
+		b.takes.Store(int64(50 * time.Millisecond))
+		w.load(2*time.Second, a, b)
+		w.is(b.Host, Ejected)
+		a.takes.Store(int64(50 * time.Millisecond)) // Nobody reads there: its windows are those of before.
+		w.pass(5 * time.Second)
+		w.is(b.Host, Live)
+	})
+}

@@ -130,6 +130,13 @@ func isUnsent(err error) bool {
 		strings.HasPrefix(text, "server at ") && strings.Contains(text, "wire version")
 }
 
+// HadNoSocket reports whether an operation's time was over before a socket was there for it, so that it was
+// not sent. The error's type lies in one of the driver's unstable packages; its text is pinned by this package's
+// tests.
+func HadNoSocket(err error) bool {
+	return err != nil && strings.Contains(err.Error(), "while checking out a connection from connection pool")
+}
+
 // IsSelection reports whether the driver found no server for an operation. The error's
 // type lies in one of the driver's unstable packages; its text is pinned by this package's
 // tests.

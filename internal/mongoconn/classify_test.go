@@ -193,6 +193,35 @@ func TestAnotherHostIsAskedWhenThisOneDoesNotAnswer(t *testing.T) {
 	}
 }
 
+func TestACommandThatHadNoSocketIsToldFromOneThatGetsNoReply(t *testing.T) {
+	f := serve(t, nil)
+	d, h := open(t, DirectConfig{Host: f.addr, PoolSize: 1})
+	next(t, h.hellos, "a hello")
+	arrived := make(chan struct{}, 10)
+	release := make(chan struct{})
+	f.change(func() {
+		f.reply = func(string, bson.Raw) bson.D {
+			arrived <- struct{}{}
+			<-release
+			return nil
+		}
+	})
+	short, cancel := context.WithTimeout(patient(t), 100*time.Millisecond)
+	defer cancel()
+	sent := make(chan error, 1)
+	go func() { sent <- d.Ping(short) }()
+	next(t, arrived, "the command")
+	waits, cancel := context.WithTimeout(patient(t), 10*time.Millisecond)
+	defer cancel()
+	if err := d.Ping(waits); !HadNoSocket(err) || !errors.Is(err, context.DeadlineExceeded) {
+		t.Errorf("one for which there was no socket: %v", err)
+	}
+	if err := next(t, sent, "the command's end"); HadNoSocket(err) || !errors.Is(err, context.DeadlineExceeded) {
+		t.Errorf("one without a reply: %v", err)
+	}
+	close(release)
+}
+
 func TestWithoutAServerAReadEndsAtTheSelectionTimeoutForAnotherHost(t *testing.T) {
 	f := serve(t, nil)
 	f.stop()
