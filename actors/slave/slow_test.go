@@ -190,9 +190,12 @@ func TestAHostEjectedAsSlowIsProbedWithAReadThatWasQuickThere(t *testing.T) {
 			}
 		}
 		load(2 * time.Second)
+		w.told()
 		b.takes.Store(int64(50 * time.Millisecond))
 		load(2 * time.Second)
 		w.is(b.Host, Ejected)
+		load(4 * time.Second)
+		w.tells("HostEjected b:1")
 		b.takes.Store(int64(time.Millisecond))
 		load(2 * time.Second)
 		w.is(b.Host, Live)
