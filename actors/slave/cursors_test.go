@@ -374,7 +374,7 @@ func TestOpenCursorsGoOnAtAHostThatIsOut(t *testing.T) {
 		"for its lag": func(w *world, h *Host, c *fakeConn, _ *service) {
 			c.obs.Hello(mongoconn.Hello{Kind: mongoconn.Secondary, ProcessID: processOf(c.host), LastWrite: time.Now().Add(-time.Minute)})
 		},
-		"as slow": func(_ *world, _ *Host, _ *fakeConn, s *service) { s.slow("slow") },
+		"as slow": func(_ *world, _ *Host, _ *fakeConn, s *service) { s.slow(command.Point, "slow") },
 	} {
 		t.Run(how, func(t *testing.T) {
 			withSessions(t, func(w *world, s *sessions) {
