@@ -80,6 +80,14 @@ func TestOnPrimaryTransactionalWriteStrikesAsAWriteIsCommitted(t *testing.T) {
 	if all, changed := count(bson.D{}), count(bson.D{{Key: "n", Value: 2}}); all != 3 || changed != 1 {
 		t.Errorf("%d documents, want x, 1 and 2; x was changed twice: %v", all, changed == 1)
 	}
+	// One insert is one try.
+	number++
+	fail(bson.D{{Key: "times", Value: 2}}, uncommitted...)
+	for range 2 {
+		if reply := admin.run("test", retryable(insert(9))); reply.Lookup("n").Int32() != 0 {
+			t.Error(reply)
+		}
+	}
 	// What could not be committed together is tried one by one.
 	number++
 	fail(once, uncommitted...)

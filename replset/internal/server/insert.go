@@ -33,17 +33,31 @@ func (b *batch) insert(ns namespace, from int, docs []bson.Raw) error {
 	for at := 0; at < len(docs) && !b.stop(); at += insertsAtOnce {
 		part := docs[at:min(at+insertsAtOnce, len(docs))]
 		err := b.insertUnit(ns, from+at, part)
-		// What could not be committed together is tried one by one, as in the server.
-		for i := 0; i < len(part) && errors.Is(err, errUncommitted) && !b.stop(); i++ {
-			one := b.insertUnit(ns, from+at+i, part[i:i+1])
-			if errors.Is(one, errUncommitted) {
-				one = b.fail(from+at+i, one)
-			}
-			if one != nil {
-				return one
-			}
+		if errors.Is(err, errUncommitted) {
+			err = b.insertSingly(ns, from+at, part, err)
 		}
-		if err != nil && !errors.Is(err, errUncommitted) {
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// insertSingly tries one by one, as the server does, what could not be committed together. One that was alone has been
+// tried by itself.
+func (b *batch) insertSingly(ns namespace, from int, docs []bson.Raw, err error) error {
+	if len(docs) == 1 {
+		return b.fail(from, err)
+	}
+	for i := range docs {
+		if b.stop() {
+			break
+		}
+		err := b.insertUnit(ns, from+i, docs[i:i+1])
+		if errors.Is(err, errUncommitted) {
+			err = b.fail(from+i, err)
+		}
+		if err != nil {
 			return err
 		}
 	}
