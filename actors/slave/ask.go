@@ -13,9 +13,9 @@ import (
 	"github.com/evenkeel/evenkeel/messages"
 )
 
-// ask puts a read on the wire and reads its reply into rep.
-func (s *service) ask(ctx context.Context, r *request.Read, rep *messages.ReadReply) (err error) {
-	cmd := r.Cmd
+// ask puts a read on the wire and reads its reply into res.
+func (s *service) ask(ctx context.Context, r *request.Read, res *result) (err error) {
+	cmd, rep := r.Cmd, res.rep
 	if cmd.Cursor != nil {
 		return s.askPinned(ctx, cmd, rep)
 	}
@@ -36,7 +36,8 @@ func (s *service) ask(ctx context.Context, r *request.Read, rep *messages.ReadRe
 	if rep.Cursor, err = s.cursors.add(id, cmd, sess); err != nil {
 		*rep = messages.ReadReply{Host: rep.Host, Attempts: rep.Attempts}
 		if !errors.Is(err, messages.ErrProtocol) { // That one is somebody else's.
-			s.kill(cmd.Database, namespace(cmd), id, sess)
+			res.orphan = &orphan{cmd.Database, namespace(cmd), id, sess, false}
+			sess = nil
 		}
 		return err
 	}

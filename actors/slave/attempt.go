@@ -30,6 +30,8 @@ type result struct {
 	rep   *messages.ReadReply
 	err   error
 	again again
+	// orphan is a cursor that the read has opened, and that is not kept.
+	orphan *orphan
 }
 
 // again says how a read is to be sent to this host once more, since its batch has
@@ -43,8 +45,9 @@ const (
 )
 
 // serve sends reads in one round trip and says what becomes of each. The slice is the
-// callee's.
-func (s *service) serve(reads []*request.Read) {
+// callee's. It returns the cursors that are to be closed then: whoever works for himself has his
+// reply and must not wait for that.
+func (s *service) serve(reads []*request.Read) (left []*orphan) {
 	defer s.guard(reads)
 	start := time.Now()
 	n := len(reads)
@@ -53,7 +56,7 @@ func (s *service) serve(reads []*request.Read) {
 		s.load.Cancel()
 	}
 	if len(reads) == 0 {
-		return
+		return nil
 	}
 	// All of the reads' own fields are used before begin: after it an evacuation may hand
 	// them to another host at any time.
@@ -79,7 +82,7 @@ func (s *service) serve(reads []*request.Read) {
 			s.load.Cancel()
 			s.unserved(r)
 		}
-		return
+		return nil
 	}
 	err := s.try(ctx, reads, results)
 	if a.moves && errors.Is(err, messages.ErrProtocol) {
@@ -107,9 +110,11 @@ func (s *service) serve(reads []*request.Read) {
 		}
 		s.load.End(class, latency, end)
 		latency = 0 // One round trip is one sample.
-		s.conclude(r, res, mine)
+		if s.conclude(r, res, mine); res.orphan != nil {
+			left = append(left, res.orphan)
+		}
 	}
-	s.repeat(rest, mode)
+	return append(left, s.repeat(rest, mode)...)
 }
 
 // guard answers reads whose worker has panicked, so that it goes on.
@@ -162,14 +167,14 @@ func (a *attempt) attach() {
 }
 
 // repeat serves what a batch had no answer for.
-func (s *service) repeat(rest []*request.Read, mode again) {
+func (s *service) repeat(rest []*request.Read, mode again) (left []*orphan) {
 	if mode == together {
-		s.serve(rest)
-		return
+		return s.serve(rest)
 	}
 	for _, r := range rest {
-		s.serve([]*request.Read{r})
+		left = append(left, s.serve([]*request.Read{r})...)
 	}
+	return left
 }
 
 // try asks, and makes a panic an error: what was counted is to be counted back. Its error is
@@ -183,7 +188,7 @@ func (s *service) try(ctx context.Context, reads []*request.Read, results []resu
 	if len(reads) > 1 {
 		return s.askAll(ctx, reads, results)
 	}
-	return s.ask(ctx, reads[0], results[0].rep)
+	return s.ask(ctx, reads[0], &results[0])
 }
 
 // begin registers an attempt. It reports false when the service serves no more.
@@ -241,9 +246,9 @@ func (s *service) conclude(r *request.Read, res *result, mine bool) {
 	switch {
 	case res.err == nil && mine:
 		s.host.reads.Add(1)
-		s.deliver(r, res.rep)
+		res.orphan = s.deliver(r, res.rep)
 	case res.err == nil && res.rep.Cursor != nil: // Evacuated: it is somebody else's now.
-		s.abandon(res.rep.Cursor)
+		res.orphan = s.abandon(res.rep.Cursor)
 	case res.err != nil && mine && !r.Done():
 		s.host.failed.Add(1)
 		s.decide(r, res.err)

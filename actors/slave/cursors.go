@@ -200,28 +200,47 @@ func (s *service) askPinned(ctx context.Context, cmd *command.Read, rep *message
 	return err
 }
 
+// orphan is a cursor that nobody will ask of, to be closed.
+type orphan struct {
+	db, coll string
+	id       int64
+	sess     *mongo.Session
+	held     bool // it is one of the service's; else its session is the orphan's
+}
+
 // deliver answers a read whose cursor, if it has one, is held. The cursor is given back
-// when the answer is certain; it is closed when there is nobody to answer, as the
+// when the answer is certain; it is to be closed when there is nobody to answer, as the
 // batch is lost then.
-func (s *service) deliver(r *request.Read, rep *messages.ReadReply) {
+func (s *service) deliver(r *request.Read, rep *messages.ReadReply) *orphan {
 	c := rep.Cursor
 	if c == nil {
 		r.Reply(rep)
-		return
+		return nil
 	}
 	closing := false
 	if !r.ReplyAfter(rep, func() { closing = s.cursors.put(c.ID) }) || closing {
-		s.abandon(c)
+		return s.abandon(c)
 	}
+	return nil
 }
 
-// abandon closes a held cursor that nobody will ask of.
-func (s *service) abandon(c *messages.Cursor) {
+// abandon makes an orphan of a held cursor.
+func (s *service) abandon(c *messages.Cursor) *orphan {
 	s.cursors.mu.Lock()
-	sess := s.cursors.open[c.ID].sess
-	s.cursors.mu.Unlock()
-	s.kill(c.Database, c.Collection, c.ID, sess)
-	s.cursors.drop(c.ID)
+	defer s.cursors.mu.Unlock()
+	return &orphan{c.Database, c.Collection, c.ID, s.cursors.open[c.ID].sess, true}
+}
+
+// bury closes cursors that nobody will ask of.
+func (s *service) bury(left []*orphan) {
+	for _, o := range left {
+		s.kill(o.db, o.coll, o.id, o.sess)
+		if o.held {
+			s.cursors.drop(o.id)
+		} else {
+			endSession(o.sess)
+		}
+	}
 }
 
 // kill closes a cursor on the server. It is a courtesy: the server closes it

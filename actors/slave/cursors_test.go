@@ -245,14 +245,16 @@ func TestACursorIsHeldUntilItsBatchIsCertainToBeDelivered(t *testing.T) {
 		svc := target.(*service)
 		r := ask(rangeRead)
 		rep := &messages.ReadReply{}
-		if err := svc.ask(context.Background(), r.Read, rep); err != nil {
+		if err := svc.ask(context.Background(), r.Read, &result{rep: rep}); err != nil {
 			t.Fatal(err)
 		}
 		// Between the server's reply and its delivery: its asker's time may be up now.
 		if next := w.got(w.offered(target, 1, more(rep.Cursor))[0]); !errors.Is(next.Err, messages.ErrInvalid) {
 			t.Errorf("the batch after one that nobody has received was given to %+v", next)
 		}
-		svc.deliver(r.Read, rep)
+		if svc.deliver(r.Read, rep) != nil {
+			t.Error("it is to be closed")
+		}
 		if next := w.got(w.offered(target, 1, more(rep.Cursor))[0]); next.Err != nil {
 			t.Errorf("then a getMore got %+v", next)
 		}

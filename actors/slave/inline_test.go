@@ -5,6 +5,7 @@ import (
 	"errors"
 	"testing"
 	"testing/synctest"
+	"time"
 
 	"go.mongodb.org/mongo-driver/v2/bson"
 
@@ -117,6 +118,51 @@ func TestAnAskerWhoGivesUpIsNotKeptByItsCursor(t *testing.T) {
 				<-back
 				w.pass(killTimeout)
 				w.settled(h, target.(*service))
+			})
+		})
+	}
+}
+
+func TestAnAskerIsNotKeptByACursorThatNobodyWillAskOf(t *testing.T) {
+	for why, max := range map[string]int{"there are too many": 1, "its asker has given up": 9} {
+		t.Run(why, func(t *testing.T) {
+			withSessions(t, func(w *world, s *sessions) {
+				w.cfg.MaxCursors, w.cfg.OtherWorkers = max, 1
+				h, c, target := w.live("a:1")
+				host := target.(*service)
+				w.serving(c, s)
+				w.opened(h)
+				r := ask(rangeRead)
+				serve := c.run
+				c.runs(func(ctx context.Context, cmd bson.Raw) (bson.Raw, error) {
+					if cmd.Index(0).Key() == "killCursors" {
+						return nil, hang(ctx)
+					}
+					if max > 1 {
+						r.Fail(messages.ErrStopped)
+					}
+					return serve(ctx, cmd)
+				})
+				run := w.offerInline(host, r)
+				began := time.Now()
+				run()
+				if took := time.Since(began); took > 0 || w.got(r) == nil {
+					t.Errorf("its asker was kept for %v and got %+v", took, w.got(r))
+				}
+				// But nobody else is served in the meantime: what is closed at one time is bounded.
+				next := ask(rangeRead)
+				if w.offerInline(host, next) != nil || h.Stat().Active != 1 {
+					t.Error("the worker's place is free")
+				}
+				w.pass(killTimeout)
+				if w.got(next) == nil {
+					t.Error("the place is lost")
+				}
+				w.pass(killTimeout) // Here it is closed as well.
+				w.settled(h, host)
+				if n := h.Stat().Cursors; n != s.open() || n > 2 || max == 1 && n != 1 {
+					t.Errorf("%d cursors and %d sessions are open", n, s.open())
+				}
 			})
 		})
 	}

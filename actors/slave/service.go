@@ -101,7 +101,13 @@ func (s *service) Offer(r *request.Read, inline bool) (run func(), err error) {
 		// must not: a Pinned read is always a worker's.
 		if inline && r.Cmd.Class != command.Pinned {
 			return func() {
-				s.serve([]*request.Read{r})
+				if left := s.serve([]*request.Read{r}); left != nil {
+					go func() { // In the worker's place, which is free when they are closed.
+						s.bury(left)
+						s.work(l, s.next(l))
+					}()
+					return
+				}
 				s.handOver(l)
 			}, nil
 		}
@@ -132,7 +138,7 @@ func (s *service) takes(cmd *command.Read) bool {
 // work serves reads, and then those that wait, until none is left.
 func (s *service) work(l *lane, reads []*request.Read) {
 	for reads != nil {
-		s.serve(reads)
+		s.bury(s.serve(reads))
 		reads = s.next(l)
 	}
 }
