@@ -94,7 +94,7 @@ func TestThePrimaryIsKilledInTheMiddleOfABulkWrite(t *testing.T) {
 	o := startSet(t, replset.Options{ElectionTimeout: 300 * time.Millisecond}, Config{WriteTimeout: 20 * time.Second})
 	o.write("seq", insertOf("other"))
 	primary := o.primary()
-	primary.Slow("bulkWrite", time.Hour) // Until it is killed.
+	slow := primary.Delay(replset.Target{Commands: []string{"bulkWrite"}}, replset.Quantiles(map[float64]time.Duration{0: time.Hour, 1: time.Hour})) // Until it is killed.
 	asked := make([]chan *messages.WriteReply, 0, 100)
 	o.held(func() {
 		for n := range 50 {
@@ -103,7 +103,7 @@ func TestThePrimaryIsKilledInTheMiddleOfABulkWrite(t *testing.T) {
 			asked = append(asked, a, b)
 		}
 	})
-	eventually(t, func() bool { return o.Stat().OnWire == 100 })
+	eventually(t, func() bool { return slow.Struck() == 1 })
 	primary.Kill()
 	for i, reply := range asked {
 		if rep := o.get(reply); rep.Outcome != messages.Applied || rep.Attempts < 2 {
