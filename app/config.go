@@ -96,11 +96,11 @@ type Config struct {
 	// readPreferenceTags.
 	Tags []messages.TagSet
 	// MaxLag keeps reads off a secondary that is further behind the primary, until it has
-	// caught up. What a secondary has is known from its heartbeats, twice a second; a
-	// read may therefore be older by that half second. It holds for reads that begin: an open
+	// caught up. What a secondary has is known from its heartbeats (Heartbeat, half a second); a
+	// read may therefore be older by as much. It holds for reads that begin: an open
 	// cursor goes on where it is. While all secondaries lag, reads from
 	// them go to the primary, or wait with NoPrimaryFallback. Defaults to the URI's
-	// maxStalenessSeconds, and to no limit; the least is MinMaxLag.
+	// maxStalenessSeconds, and to no limit; the least is MinMaxLag, or Heartbeat where that is longer.
 	MaxLag time.Duration
 	// NoPrimaryFallback keeps reads from secondaries off the primary even while no
 	// secondary is live; they wait instead, up to their deadline. Defaults to false.
@@ -250,11 +250,17 @@ func (c *Config) validate() error {
 	if !(c.HedgeShare >= 0 && c.HedgeShare <= 1) {
 		return &ConfigError{"HedgeShare", fmt.Sprintf("%v is no part of all reads; write one between 0 and 1, such as 0.05", c.HedgeShare)}
 	}
-	if c.MaxLag != 0 && c.MaxLag < MinMaxLag {
-		return &ConfigError{"MaxLag", fmt.Sprintf("%v is less than what can be known of a secondary, %v", c.MaxLag, MinMaxLag)}
-	}
 	if c.Heartbeat != 0 && c.Heartbeat < DefaultHeartbeat {
 		return &ConfigError{"Heartbeat", fmt.Sprintf("%v is less than the least that the driver takes, %v", c.Heartbeat, DefaultHeartbeat)}
+	}
+	return c.checkLag()
+}
+
+// checkLag refuses a limit that no heartbeat comes in time for.
+func (c *Config) checkLag() error {
+	if least := max(MinMaxLag, c.Heartbeat); c.MaxLag != 0 && c.MaxLag < least {
+		return &ConfigError{"MaxLag", fmt.Sprintf("%v, or the URI's maxStalenessSeconds, is less than what is known of a secondary, by a heartbeat each %v; write %v or more, or a shorter Heartbeat",
+			c.MaxLag, max(DefaultHeartbeat, c.Heartbeat), least)}
 	}
 	return nil
 }
@@ -325,6 +331,9 @@ func (c *Config) prepare() (*mongoconn.URI, *options.ClientOptions, error) {
 	}
 	if uri.HasReadPreference {
 		if err := c.adopt(uri.Options.ReadPreference); err != nil {
+			return nil, nil, err
+		}
+		if err := c.checkLag(); err != nil {
 			return nil, nil, err
 		}
 	}

@@ -55,6 +55,17 @@ func TestAHeartbeatThatIsMeantNeverToEndIsRefused(t *testing.T) {
 	mustRefuse(t, "ConnectTimeout", Config{URI: uri, ConnectTimeout: math.MaxInt64})
 }
 
+// Of two heartbeats that far apart, none said in time that a secondary was behind.
+func TestAMaxLagThatIsShorterThanTheHeartbeatIsRefused(t *testing.T) {
+	const uri = "mongodb://127.0.0.1:1/?replicaSet=rs0"
+	mustRefuse(t, "MaxLag", Config{URI: uri, Heartbeat: time.Minute, MaxLag: 59 * time.Second})
+	mustRefuse(t, "MaxLag", Config{URI: uri + "&readPreference=secondary&maxStalenessSeconds=90", Heartbeat: 2 * time.Minute})
+	c := Config{URI: uri, Heartbeat: time.Minute, MaxLag: time.Minute}
+	if _, _, err := c.prepare(); err != nil {
+		t.Error(err)
+	}
+}
+
 func TestAnAppStartsAndLivesWhileNoNameServerAnswers(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		a, err := Start(t.Context(), Config{URI: "mongodb+srv://cluster.example.test/", Resolver: nowhere{}})

@@ -168,7 +168,7 @@ func explosive(next actor.ReceiverFunc) actor.ReceiverFunc {
 func onStage(t *testing.T, f func(s *stage)) {
 	t.Helper()
 	inWorld(t, func(w *world) {
-		w.cfg.MaxLag, w.cfg.Clock = time.Second, NewClock()
+		w.cfg.MaxLag, w.cfg.Clock = time.Second, NewClock(0)
 		w.opens(func(string, *fakeConn) error { return errRefused })
 		h, err := New(w.system, "a:1", w.cfg)
 		if err != nil {

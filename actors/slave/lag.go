@@ -17,9 +17,12 @@ const MinMaxLag = 500 * time.Millisecond
 // that one at the limit does not go in and out.
 const caughtUp = 0.75
 
-// primaryFresh is how old the primary's latest hello may be for it to count as the
-// primary: a few heartbeats.
-const primaryFresh = 2 * time.Second
+// The primary's latest hello may be primaryFresh old for it to count as the primary, or
+// freshHeartbeats where that is longer.
+const (
+	primaryFresh    = 2 * time.Second
+	freshHeartbeats = 3
+)
 
 // Clock knows how far the members' writes have got, by the latest hello of each host of an
 // app.
@@ -29,7 +32,13 @@ const primaryFresh = 2 * time.Second
 // neither the two moments nor the servers' clocks matter; without a primary, how far it is
 // behind the secondary that is furthest.
 // https://github.com/mongodb/specifications/blob/master/source/max-staleness/max-staleness.md
+//
+// That alone takes all the time in which nothing was written for lag, as soon as a secondary lacks the first
+// write after it. Hence a member is never further behind than the primary's hello is ago by which it had all:
+// whatever it lacks was written after that one.
 type Clock struct {
+	fresh time.Duration // how old the primary's hello may be
+
 	mu   sync.Mutex
 	seen map[*Host]sample // mu
 }
@@ -38,10 +47,16 @@ type sample struct {
 	written time.Time // the member's last write, by the clock of the primary that wrote it
 	at      time.Time // when the hello came that told of it
 	primary bool
+	// even is when the latest hello came of which the member had all, and of whom; nil before. What one primary
+	// has written says nothing of the next one's writes.
+	even time.Time
+	with *Host
 }
 
-// NewClock returns a Clock that knows nothing.
-func NewClock() *Clock { return &Clock{seen: map[*Host]sample{}} }
+// NewClock returns a Clock that knows nothing, for hosts with that Heartbeat.
+func NewClock(heartbeat time.Duration) *Clock {
+	return &Clock{fresh: max(primaryFresh, freshHeartbeats*heartbeat), seen: map[*Host]sample{}}
+}
 
 // note takes a host's hello that came now, and returns how far its member is behind.
 func (c *Clock) note(host *Host, h mongoconn.Hello, now time.Time) time.Duration {
@@ -52,27 +67,35 @@ func (c *Clock) note(host *Host, h mongoconn.Hello, now time.Time) time.Duration
 		delete(c.seen, host)
 		return 0
 	}
+	own.even, own.with = c.seen[host].even, c.seen[host].with
 	c.seen[host] = own
 	if own.primary {
 		return 0
 	}
 	var primary, furthest sample
-	for _, s := range c.seen {
+	var who *Host
+	for h, s := range c.seen {
 		if s.written.After(furthest.written) {
 			furthest = s
 		}
-		if s.primary && now.Sub(s.at) < primaryFresh && s.written.After(primary.written) {
-			primary = s
+		if s.primary && now.Sub(s.at) < c.fresh && s.written.After(primary.written) {
+			primary, who = s, h
 		}
 	}
 	switch {
 	case primary.written.IsZero():
 		return furthest.written.Sub(own.written)
 	case !own.written.Before(primary.written):
+		own.even, own.with = primary.at, who
+		c.seen[host] = own
 		return 0
 	}
 	// At its hello, the primary had written nothing for some time itself.
-	return max(0, now.Sub(own.written)-primary.at.Sub(primary.written))
+	lag := max(0, now.Sub(own.written)-primary.at.Sub(primary.written))
+	if own.with == who {
+		lag = min(lag, now.Sub(own.even))
+	}
+	return lag
 }
 
 // forget drops what a host has told.

@@ -10,7 +10,7 @@ import (
 
 // lags lets every server say how far behind now its last write is, and sets MaxLag.
 func (w *world) lags(maxLag time.Duration) (tell func(c *fakeConn, kind mongoconn.Kind, lag time.Duration)) {
-	w.cfg.MaxLag, w.cfg.Clock = maxLag, NewClock()
+	w.cfg.MaxLag, w.cfg.Clock = maxLag, NewClock(0)
 	return func(c *fakeConn, kind mongoconn.Kind, lag time.Duration) {
 		c.obs.Hello(mongoconn.Hello{Kind: kind, ProcessID: processOf(c.host), LastWrite: time.Now().Add(-lag)})
 	}
@@ -29,7 +29,7 @@ func TestAMemberThatFallsBehindIsOutUntilItHasCaughtUp(t *testing.T) {
 		w.told()
 		s.runs(nil)
 
-		w.pass(500 * time.Millisecond)
+		w.pass(3 * time.Second)
 		tell(p, mongoconn.Primary, 0)
 		tell(s, mongoconn.Secondary, 1900*time.Millisecond)
 		w.is(h, Live)
@@ -135,19 +135,37 @@ func TestWithoutAPrimaryTheFurthestSecondaryCounts(t *testing.T) {
 			{p, hello(mongoconn.Primary, 10*time.Second), 10 * time.Second, 0},
 			{a, mongoconn.Hello{Kind: mongoconn.Secondary}, 10 * time.Second, 0},
 		},
+		"without the first write after a long time": {
+			{p, hello(mongoconn.Primary, 0), 9 * time.Second, 0},
+			{a, hello(mongoconn.Secondary, 0), 9200 * time.Millisecond, 0},
+			{p, hello(mongoconn.Primary, 9400*time.Millisecond), 9500 * time.Millisecond, 0},
+			{a, hello(mongoconn.Secondary, 0), 9700 * time.Millisecond, 700 * time.Millisecond},
+			{p, hello(mongoconn.Primary, 13400*time.Millisecond), 13500 * time.Millisecond, 0},
+			{a, hello(mongoconn.Secondary, 9400*time.Millisecond), 13700 * time.Millisecond, 4200 * time.Millisecond},
+		},
+		"without another primary's first write after a long time": {
+			{p, hello(mongoconn.Primary, 0), 9 * time.Second, 0},
+			{a, hello(mongoconn.Secondary, 0), 9200 * time.Millisecond, 0},
+			{b, hello(mongoconn.Primary, 9400*time.Millisecond), 9500 * time.Millisecond, 0},
+			{a, hello(mongoconn.Secondary, 0), 9700 * time.Millisecond, 9600 * time.Millisecond},
+		},
+		"behind a primary whose heartbeat is late": {
+			{p, hello(mongoconn.Primary, 10*time.Second), 10 * time.Second, 0},
+			{a, hello(mongoconn.Secondary, 4*time.Second), 16500 * time.Millisecond, 12500 * time.Millisecond},
+		},
 		"ahead of what the primary had at its hello": {
 			{p, hello(mongoconn.Primary, 10*time.Second), 10 * time.Second, 0},
 			{a, hello(mongoconn.Secondary, 10500*time.Millisecond), 10600 * time.Millisecond, 0},
 		},
 	} {
-		c := NewClock()
+		c := NewClock(3 * time.Second)
 		for i, s := range steps {
 			if got := c.note(s.host, s.h, at(s.now)); got != s.want {
 				t.Errorf("%s: step %d: %v behind, want %v", name, i, got, s.want)
 			}
 		}
 	}
-	c := NewClock()
+	c := NewClock(0)
 	c.note(p, hello(mongoconn.Primary, 10*time.Second), at(10*time.Second))
 	c.forget(p)
 	if got := c.note(a, hello(mongoconn.Secondary, 0), at(10*time.Second)); got != 0 {
