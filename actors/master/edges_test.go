@@ -306,16 +306,18 @@ func (w *way) reach(at place) {
 	}
 }
 
-// step has one happen on the wire, which must be waited for.
-func (w *way) step(s step) {
+// happens tells the wire what happens next, which must wait for it.
+func happens[T any](w *way, on chan<- T, what T) {
 	w.t.Helper()
 	select {
-	case w.wire.steps <- s:
+	case on <- what:
 	default:
-		w.t.Fatal("nothing is on the wire")
+		w.t.Fatalf("nothing waits for %v", what)
 	}
 	synctest.Wait()
 }
+
+func (w *way) step(s step) { w.t.Helper(); happens(w, w.wire.steps, s) }
 
 func (w *way) begins()                 { w.step(step{begin: true}) }
 func (w *way) ends(s state, err error) { w.note(s, err); w.step(step{end: s, err: err}) }
@@ -331,15 +333,7 @@ func (w *way) note(s state, err error) {
 // executeLost has the server have executed the write whose reply was lost.
 func (w *way) executeLost() { w.wire.execute(w.it) }
 
-func (w *way) fenceEnds(err error) {
-	w.t.Helper()
-	select {
-	case w.wire.fences <- err:
-	default:
-		w.t.Fatal("there is no fence")
-	}
-	synctest.Wait()
-}
+func (w *way) fenceEnds(err error) { w.t.Helper(); happens(w, w.wire.fences, err) }
 
 func (w *way) panics() {
 	if at := w.at(); at == isSettling || at == isUnknown {
@@ -393,13 +387,13 @@ func (w *way) at() place {
 		case messages.NotApplied:
 			return isNotApplied
 		}
-		for _, e := range w.cleared() {
-			if e.Outcome == messages.Applied {
-				return wasApplied
-			}
-			return wasNotThere
+		switch told := w.cleared(); {
+		case len(told) == 0:
+			return isUnknown
+		case told[0].Outcome == messages.Applied:
+			return wasApplied
 		}
-		return isUnknown
+		return wasNotThere
 	}
 	l := w.l()
 	l.mu.Lock()
