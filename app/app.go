@@ -186,7 +186,7 @@ func (a *App) connect(ctx context.Context, uri *mongoconn.URI) error {
 	}
 	m.cfg = slave.Config{
 		Router: a.router, Claims: a.claims, Clock: slave.NewClock(a.cfg.Heartbeat), Paces: slave.NewPaces(), MaxLag: a.cfg.MaxLag,
-		PointWorkers: a.cfg.PointWorkers, OtherWorkers: a.cfg.OtherWorkers, HostQueue: a.cfg.HostQueue, NoBatch: a.cfg.NoBatch,
+		PointWorkers: a.cfg.PointWorkers, AfterWorkers: a.cfg.AfterWorkers, OtherWorkers: a.cfg.OtherWorkers, HostQueue: a.cfg.HostQueue, NoBatch: a.cfg.NoBatch,
 		MaxCursors: a.cfg.MaxCursors, HungAfter: a.cfg.HungAfter, CheckTimeout: a.cfg.ConnectTimeout,
 		ReadConcern: level, Emit: a.hub.Publish, Note: a.hub.Note, Logger: a.cfg.Logger,
 	}

@@ -42,6 +42,7 @@ const (
 	DefaultWriteQueue      = master.DefaultWriteQueue
 	DefaultWriteQueueBytes = master.DefaultWriteQueueBytes
 	DefaultPointWorkers    = slave.DefaultPointWorkers
+	DefaultAfterWorkers    = slave.DefaultAfterWorkers
 	DefaultOtherWorkers    = slave.DefaultOtherWorkers
 	DefaultHostQueue       = slave.DefaultHostQueue
 	DefaultMaxCursors      = slave.DefaultMaxCursors
@@ -131,11 +132,12 @@ type Config struct {
 	// WriteLanes is how many ordered queues of writes there are; messages.Write.Key
 	// chooses. Defaults to 1: one order for all writes; at most MaxWriteLanes.
 	WriteLanes int
-	// PointWorkers and OtherWorkers are how many reads by _id, and how many others, are
-	// on the wire to one host at one time; their sum and one is the size of a host's connection
-	// pool. Default to DefaultPointWorkers and DefaultOtherWorkers; at most MaxWorkers each.
-	PointWorkers, OtherWorkers int
-	// HostQueue is how many reads of each of the two sorts wait for one host at most.
+	// PointWorkers, AfterWorkers and OtherWorkers are how many reads by _id, reads with After (by _id or
+	// not, those of a Session among them, which wait where a member lags), and others are on the
+	// wire to one host at one time; their sum and one is the size of a host's connection pool. Default
+	// to DefaultPointWorkers, DefaultAfterWorkers and DefaultOtherWorkers; at most MaxWorkers each.
+	PointWorkers, AfterWorkers, OtherWorkers int
+	// HostQueue is how many reads of each of the three sorts wait for one host at most.
 	// Defaults to DefaultHostQueue.
 	HostQueue int
 	// NoBatch sends every read by _id alone. Otherwise those that wait for one host share
@@ -209,7 +211,7 @@ func (c *Config) validate() error {
 	}{
 		{"ReadTimeout", int64(c.ReadTimeout)}, {"WriteTimeout", int64(c.WriteTimeout)},
 		{"ReadQueue", int64(c.ReadQueue)}, {"ReadQueueBytes", int64(c.ReadQueueBytes)}, {"WriteQueue", int64(c.WriteQueue)}, {"WriteQueueBytes", int64(c.WriteQueueBytes)},
-		{"WriteLanes", int64(c.WriteLanes)}, {"PointWorkers", int64(c.PointWorkers)}, {"OtherWorkers", int64(c.OtherWorkers)},
+		{"WriteLanes", int64(c.WriteLanes)}, {"PointWorkers", int64(c.PointWorkers)}, {"AfterWorkers", int64(c.AfterWorkers)}, {"OtherWorkers", int64(c.OtherWorkers)},
 		{"HostQueue", int64(c.HostQueue)}, {"MaxCursors", int64(c.MaxCursors)}, {"HungAfter", int64(c.HungAfter)},
 		{"MaxLag", int64(c.MaxLag)}, {"Heartbeat", int64(c.Heartbeat)}, {"ConnectTimeout", int64(c.ConnectTimeout)}, {"EventBuffer", int64(c.EventBuffer)},
 	} {
@@ -221,7 +223,7 @@ func (c *Config) validate() error {
 		name       string
 		value, max int
 	}{
-		{"WriteLanes", c.WriteLanes, MaxWriteLanes}, {"PointWorkers", c.PointWorkers, MaxWorkers}, {"OtherWorkers", c.OtherWorkers, MaxWorkers},
+		{"WriteLanes", c.WriteLanes, MaxWriteLanes}, {"PointWorkers", c.PointWorkers, MaxWorkers}, {"AfterWorkers", c.AfterWorkers, MaxWorkers}, {"OtherWorkers", c.OtherWorkers, MaxWorkers},
 		{"EventBuffer", c.EventBuffer, MaxEventBuffer},
 	} {
 		if f.value > f.max {
@@ -289,7 +291,7 @@ func (c *Config) apply(o *options.ClientOptions) error {
 		{"SetConnectTimeout", changed(before.ConnectTimeout, o.ConnectTimeout), "use Config.ConnectTimeout"},
 		{"SetServerSelectionTimeout", changed(before.ServerSelectionTimeout, o.ServerSelectionTimeout), "use Config.ReadTimeout and WriteTimeout"},
 		{"SetTimeout", changed(before.Timeout, o.Timeout), "use Config.ReadTimeout and WriteTimeout"},
-		{"SetMaxPoolSize", changed(before.MaxPoolSize, o.MaxPoolSize), "use Config.PointWorkers and OtherWorkers"},
+		{"SetMaxPoolSize", changed(before.MaxPoolSize, o.MaxPoolSize), "use Config.PointWorkers, AfterWorkers and OtherWorkers"},
 		{"SetServerMonitoringMode", changed(before.ServerMonitoringMode, o.ServerMonitoringMode), "the app streams heartbeats"},
 		{"SetAutoEncryptionOptions", o.AutoEncryptionOptions != nil, "automatic encryption is not supported; use a driver client of your own for encrypted collections"},
 	} {

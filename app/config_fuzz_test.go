@@ -53,7 +53,7 @@ func drawn(uri, alias, tag string, share float64, raw []byte) Config {
 	c := Config{
 		URI: uri, Policy: Policy(next()), From: messages.From(next()), NoPrimaryFallback: n() > 0, Discover: n() > 0, NoBatch: n() > 0, Hedge: n() > 0, HedgeShare: share,
 		ReadTimeout: d(), WriteTimeout: d(), MaxLag: d(), SlowStart: d(), HungAfter: d(), Heartbeat: d(), ConnectTimeout: d(), ResolveEvery: d(),
-		ReadQueue: n(), ReadQueueBytes: n(), WriteQueue: n(), WriteQueueBytes: n(), WriteLanes: n(), PointWorkers: n(), OtherWorkers: n(), HostQueue: n(), MaxCursors: n(), EventBuffer: n(),
+		ReadQueue: n(), ReadQueueBytes: n(), WriteQueue: n(), WriteQueueBytes: n(), WriteLanes: n(), PointWorkers: n(), OtherWorkers: n(), HostQueue: n(), MaxCursors: n(), EventBuffer: n(), AfterWorkers: n(),
 	}
 	if at, member, ok := strings.Cut(alias, "="); ok {
 		c.Aliases = map[string]string{at: member, tag: member}

@@ -16,6 +16,7 @@ func TestAConfigThatCanNeverWorkIsRefusedByTheNameOfItsField(t *testing.T) {
 	for want, c := range map[string]Config{
 		"WriteLanes":     {WriteLanes: 1e9},
 		"PointWorkers":   {PointWorkers: MaxWorkers + 1},
+		"AfterWorkers":   {AfterWorkers: MaxWorkers + 1},
 		"OtherWorkers":   {OtherWorkers: 1e9},
 		"EventBuffer":    {EventBuffer: 1e12},
 		"ResolveEvery":   {ResolveEvery: 30},

@@ -59,7 +59,7 @@ func (d *desk) Offer(r *request.Read, inline bool) (func(), error) {
 		d.ran++
 		d.mu.Unlock()
 		<-ctx.Done()
-		d.load.Cancel()
+		d.load.Cancel(r.LoadClass(), time.Now())
 	}, nil
 }
 
@@ -432,6 +432,60 @@ func TestAFewRoundTripsThatFailDoNotUseUpTheRetriesOfAll(t *testing.T) {
 			for _, read := range a.got {
 				read.Reply(&messages.ReadReply{})
 			}
+		})
+	}
+}
+
+func TestAReadThatMayHaveToWaitForItsTimeLeavesHalfOfItsOwnForAnotherHost(t *testing.T) {
+	find := func() *messages.Read {
+		return &messages.Read{Database: "game", Collection: "players", Operation: messages.Find{Filter: bson.D{}}}
+	}
+	at := bson.Timestamp{T: 7, I: 1}
+	for name, c := range map[string]struct {
+		read    func() *messages.Read
+		after   bool
+		hosts   int
+		reached bool
+		half    bool
+	}{
+		"a range":                      {find, true, 2, false, true},
+		"where there is one host":      {find, true, 1, false, false},
+		"that need not wait there":     {find, true, 2, true, false},
+		"that waits for nothing":       {find, false, 2, false, false},
+		"a point read, which is quick": {func() *messages.Read { return byID(1) }, true, 2, true, true},
+		"a Command, which goes once": {func() *messages.Read {
+			return &messages.Read{Database: "game", Operation: messages.Command{Document: bson.D{{Key: "dbStats", Value: 1}}}}
+		}, true, 2, false, false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			inHall(t, func(t *testing.T, r *Router) {
+				desks := make([]*desk, c.hosts)
+				for i := range desks {
+					desks[i] = &desk{name: string(rune('a' + i)), inc: uint64(i + 1)}
+					if c.reached {
+						desks[i].load.Replied(at)
+					}
+					r.Join(desks[i], request.Member{})
+				}
+				m := c.read()
+				m.Deadline = time.Now().Add(4 * time.Second)
+				if c.after {
+					m.After.OperationTime = at
+				}
+				r.Submit(m, func(*messages.ReadReply) {})
+				for _, d := range desks {
+					for _, read := range d.got {
+						want := 4 * time.Second
+						if c.half {
+							want = 2 * time.Second
+						}
+						if got := time.Until(read.AttemptDeadline); got != want {
+							t.Errorf("the attempt has %v, want %v", got, want)
+						}
+						read.Fail(messages.ErrStopped)
+					}
+				}
+			})
 		})
 	}
 }

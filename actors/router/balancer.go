@@ -10,6 +10,8 @@ import (
 	"sync"
 	"time"
 
+	"go.mongodb.org/mongo-driver/v2/bson"
+
 	"github.com/evenkeel/evenkeel/internal/command"
 	"github.com/evenkeel/evenkeel/internal/request"
 	"github.com/evenkeel/evenkeel/messages"
@@ -316,6 +318,8 @@ type Want struct {
 	Tags  []messages.TagSet
 	// Tried are incarnations that it must not be sent to.
 	Tried []uint64
+	// After is the operation time that it must see; hosts that are known to be behind it are the last choice.
+	After bson.Timestamp
 }
 
 // Pick chooses a host for a read. It returns nil when there is none. Fallback says that FromSecondaries is
@@ -413,6 +417,9 @@ func (b *Balancer) choose(w *Want, among roles, now time.Time) (t *target, n int
 		return nil, 0
 	}
 	n = b.candidates(w, among)
+	if n > 1 && w.After.T > 0 {
+		b.keepUp(w.After)
+	}
 	for {
 		c := b.scratch
 		if len(c) == 0 {
@@ -430,6 +437,15 @@ func (b *Balancer) choose(w *Want, among roles, now time.Time) (t *target, n int
 		// In its slow start, and not this time: the read goes to another host and
 		// counts for this one, so that it need not catch up afterwards.
 		b.scratch = slices.DeleteFunc(c, func(u *target) bool { return u == t })
+	}
+}
+
+// keepUp drops the candidates that are known to be behind an operation time, if others are left.
+// b.mu must be held.
+func (b *Balancer) keepUp(after bson.Timestamp) {
+	behind := func(t *target) bool { return t.Load().Behind(after) }
+	if slices.ContainsFunc(b.scratch, func(t *target) bool { return !behind(t) }) {
+		b.scratch = slices.DeleteFunc(b.scratch, behind)
 	}
 }
 

@@ -10,6 +10,8 @@ import (
 	"testing"
 	"time"
 
+	"go.mongodb.org/mongo-driver/v2/bson"
+
 	"github.com/evenkeel/evenkeel/internal/command"
 	"github.com/evenkeel/evenkeel/internal/load"
 	"github.com/evenkeel/evenkeel/internal/request"
@@ -89,7 +91,7 @@ func TestEqualHostsGetEqualShares(t *testing.T) {
 				if h == "p" || fallback {
 					t.Fatalf("%v: the primary was picked while secondaries are live", policy)
 				}
-				loads[h].load.Begin()
+				loads[h].load.Begin(command.Point, now)
 				counts[h]++
 				flying = append(flying, h)
 				now = now.Add(50 * time.Microsecond)
@@ -112,7 +114,7 @@ func TestAdaptiveKeepsAwayFromASlowHost(t *testing.T) {
 		if h == "s1" {
 			took = 50 * time.Millisecond
 		}
-		loads[h].load.Begin()
+		loads[h].load.Begin(command.Point, now)
 		now = now.Add(took)
 		loads[h].load.End(command.Point, took, now)
 	}
@@ -182,7 +184,7 @@ func TestAReturningHostTakesItsShareGraduallyAndNoMoreThanThat(t *testing.T) {
 			got := 0
 			for range reads {
 				h, _ := pick(b, messages.FromSecondaries, true, nil, now)
-				loads[h].load.Begin()
+				loads[h].load.Begin(command.Point, now)
 				loads[h].load.End(command.Point, 400*time.Microsecond, now)
 				if h == "s1" {
 					got++
@@ -519,6 +521,130 @@ func TestCursorsAreFoundAtHostsThatAreOutAndConnected(t *testing.T) {
 	for _, h := range []*fake{slow, behind} {
 		if got := b.Find(h.name, h.inc); got != nil {
 			t.Errorf("%s is lost, and found", h.name)
+		}
+	}
+}
+
+// callers is a simulation of so many of them that read from hosts as quick as each says; a negative time is that of
+// a failure, zero is for ever. It returns how many reads each host got.
+func callers(b *Balancer, hosts map[string]*fake, n int, from time.Time, d time.Duration, takes func(host string) time.Duration) map[string]int {
+	type flight struct {
+		host  string
+		began time.Time
+		ends  time.Time
+		fails bool
+	}
+	var flying []flight
+	got := map[string]int{}
+	for now := from; now.Before(from.Add(d)); now = now.Add(100 * time.Microsecond) {
+		flying = slices.DeleteFunc(flying, func(f flight) bool {
+			if f.ends.After(now) {
+				return false
+			}
+			if l := &hosts[f.host].load; f.fails {
+				l.Fail(command.Point, f.ends.Sub(f.began), now)
+			} else {
+				l.End(command.Point, f.ends.Sub(f.began), now)
+			}
+			return true
+		})
+		for len(flying) < n {
+			h, _ := pick(b, messages.FromSecondaries, true, nil, now)
+			got[h]++
+			hosts[h].load.Begin(command.Point, now)
+			f := flight{h, now, now, false}
+			switch took := takes(h); {
+			case took < 0:
+				f.ends, f.fails = now.Add(-took), true
+			case took == 0:
+				f.ends = now.Add(time.Hour)
+			default:
+				f.ends = now.Add(took)
+			}
+			flying = append(flying, f)
+		}
+	}
+	for _, f := range flying {
+		hosts[f.host].load.Cancel(command.Point, from.Add(d))
+	}
+	return got
+}
+
+func TestAHostThatFailsEveryReadIsTriedNowAndThenAndIsBackWithTheFirstThatSucceeds(t *testing.T) {
+	quick := func(string) time.Duration { return 400 * time.Microsecond }
+	for name, fails := range map[string]time.Duration{"at once": -100 * time.Microsecond, "after a while": -50 * time.Millisecond} {
+		for _, n := range []int{1, 8, 64} {
+			b, hosts := set(t, Adaptive, 3)
+			now := epoch
+			callers(b, hosts, n, now, time.Second, quick)
+			now = now.Add(time.Second)
+			got := callers(b, hosts, n, now, 10*time.Second, func(h string) time.Duration {
+				if h == "s1" {
+					return fails
+				}
+				return quick(h)
+			})
+			// What retries there are besides those that the reads earn.
+			if got["s1"] > 100 || got["s1"] < 3 {
+				t.Errorf("%s, %d callers: %d reads of %v went to it in 10 s", name, n, got["s1"], got)
+			}
+			now = now.Add(10 * time.Second)
+			callers(b, hosts, n, now, 3*time.Second, quick)
+			now = now.Add(3 * time.Second)
+			got = callers(b, hosts, n, now, 3*time.Second, quick)
+			if sum := got["s0"] + got["s1"] + got["s2"]; got["s1"]*4 < sum {
+				t.Errorf("%s, %d callers: it gets %v once it is well", name, n, got)
+			}
+		}
+	}
+}
+
+func TestAHostThatAnswersNothingDoesNotLookQuickerTheLongerItIsSilent(t *testing.T) {
+	b, hosts := set(t, Adaptive, 3)
+	quick := func(string) time.Duration { return 400 * time.Microsecond }
+	callers(b, hosts, 8, epoch, time.Second, quick)
+	// Whether it was idle before or not.
+	for i, pause := range []time.Duration{0, time.Minute} {
+		got := callers(b, hosts, 24, epoch.Add(time.Second+pause), 2*time.Second, func(h string) time.Duration {
+			if h == "s1" {
+				return 0
+			}
+			return quick(h)
+		})
+		if got["s1"] > 20 || got["s0"] < 5000 || got["s2"] < 5000 {
+			t.Errorf("%d: of 24 callers %d wait at the host that answers none: %v", i, got["s1"], got)
+		}
+	}
+}
+
+func TestAReadThatMustSeeAWriteGoesToAHostThatIsNotKnownToBeBehind(t *testing.T) {
+	for _, policy := range []Policy{Adaptive, RoundRobin, LeastPending, Random} {
+		b, hosts := set(t, policy, 3)
+		at := bson.Timestamp{T: uint32(epoch.Unix()), I: 1}
+		count := func() map[string]int {
+			got := map[string]int{}
+			for i := range 300 {
+				h, _, another := b.Pick(&Want{From: messages.FromSecondaries, After: at}, true, epoch.Add(time.Duration(i)*time.Millisecond))
+				if !another {
+					t.Fatalf("%v: there is no other host", policy)
+				}
+				got[h.Host()]++
+			}
+			return got
+		}
+		if got := count(); len(got) != 3 {
+			t.Errorf("%v: nothing is known of any, and reads go to %v", policy, got)
+		}
+		hosts["s0"].load.Written(epoch)
+		hosts["s1"].load.Written(epoch.Add(-5 * time.Second))
+		hosts["s2"].load.Written(epoch.Add(-time.Second)) // A heartbeat ago.
+		if got := count(); len(got) != 2 || got["s1"] > 0 {
+			t.Errorf("%v: s1 is behind, and reads go to %v", policy, got)
+		}
+		hosts["s0"].load.Written(epoch.Add(-5 * time.Second))
+		hosts["s2"].load.Written(epoch.Add(-5 * time.Second))
+		if got := count(); len(got) != 3 {
+			t.Errorf("%v: all are behind, and reads go to %v", policy, got)
 		}
 	}
 }

@@ -37,7 +37,7 @@ func (h *host) Offer(r *request.Read, _ bool) (func(), error) {
 }
 
 func (h *host) answer(r *request.Read, err error) bool {
-	h.load.Cancel()
+	h.load.Cancel(r.LoadClass(), time.Now())
 	return r.Reply(&messages.ReadReply{Host: h.name, Err: err})
 }
 

@@ -63,7 +63,7 @@ func (*fullHouse) Offer(*request.Read, bool) (func(), error) {
 func (q *quick) Offer(r *request.Read, _ bool) (func(), error) {
 	go func() {
 		r.Reply(&messages.ReadReply{})
-		q.load.Cancel()
+		q.load.Cancel(r.LoadClass(), time.Now())
 	}()
 	return nil, nil
 }

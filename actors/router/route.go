@@ -86,7 +86,8 @@ func fail(read *request.Read, err error) {
 // place offers a read to one host after the other until one takes it. Full is the
 // refusal of a host that has no room.
 func (r *Router) place(read *request.Read, inline bool) (run func(), placed bool, full error) {
-	w := Want{Class: read.Cmd.Class, From: read.From, Tags: read.Tags, Tried: read.Tried}
+	w := Want{Class: read.Cmd.Class, From: read.From, Tags: read.Tags, Tried: read.Tried, After: read.After.OperationTime}
+	class := read.LoadClass()
 	for {
 		now := time.Now()
 		host, fallback, another := r.balancer.Pick(&w, !r.cfg.NoPrimaryFallback, now)
@@ -94,14 +95,15 @@ func (r *Router) place(read *request.Read, inline bool) (run func(), placed bool
 			return nil, false, full
 		}
 		read.AttemptDeadline = read.Deadline
-		if another && read.Cmd.Class == command.Point {
+		if another && (read.Cmd.Class == command.Point || mayWait(read, host)) {
 			// Leaves as much for the next host: a point read takes milliseconds, and a host
-			// that needs half the deadline for one will not answer at all. Others may
-			// honestly take long; a hung host is found by its silence instead.
+			// that needs half the deadline for one will not answer at all; nor will one that has fallen
+			// behind what the read must see. Others may honestly take long; a hung host is found
+			// by its silence instead.
 			read.AttemptDeadline = now.Add(read.Deadline.Sub(now) / 2)
 		}
 		hedged := r.hedger != nil && another && !fallback && len(read.Tried) == 0 && read.After.IsZero()
-		host.Load().Begin()
+		host.Load().Begin(class, now)
 		run, err := host.Offer(read, inline) // From here on its fields are the host's.
 		if err == nil {
 			if fallback {
@@ -112,13 +114,19 @@ func (r *Router) place(read *request.Read, inline bool) (run func(), placed bool
 			}
 			return run, true, nil
 		}
-		host.Load().Cancel()
+		host.Load().Cancel(class, now)
 		// Full, or gone a moment ago. read.Tried is not extended: it was never sent there.
 		w.Tried = append(w.Tried[:len(w.Tried):len(w.Tried)], host.Incarnation())
 		if errors.Is(err, messages.ErrOverloaded) {
 			full = err
 		}
 	}
+}
+
+// mayWait reports whether a read may have to wait at a host for what it must see. A Command is never sent twice,
+// and may as well wait until its deadline.
+func mayWait(read *request.Read, host request.Target) bool {
+	return !read.After.IsZero() && read.Cmd.Kind != command.KindCommand && !host.Load().Reached(read.After.OperationTime)
 }
 
 // routePinned hands a cursor's read to the one host that has the cursor.
@@ -130,10 +138,11 @@ func (r *Router) routePinned(read *request.Read, inline bool) (run func()) {
 		return nil
 	}
 	read.AttemptDeadline = read.Deadline
-	host.Load().Begin()
+	now := time.Now()
+	host.Load().Begin(read.LoadClass(), now)
 	run, err := host.Offer(read, inline)
 	if err != nil {
-		host.Load().Cancel()
+		host.Load().Cancel(read.LoadClass(), now)
 		if errors.Is(err, messages.ErrNotLive) {
 			err = &messages.CursorLostError{Host: c.Host, Err: err}
 		}

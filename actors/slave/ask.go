@@ -136,9 +136,10 @@ func (s *service) parse(cmd *command.Read, raw bson.Raw, rep *messages.ReadReply
 	if cursorID, err = cmd.Parse(raw, rep); err != nil {
 		// What was read of it goes to nobody.
 		*rep = messages.ReadReply{Host: rep.Host, Attempts: rep.Attempts}
-		err = &messages.ProtocolError{Host: s.host.name, Reason: err.Error()}
+		return cursorID, &messages.ProtocolError{Host: s.host.name, Reason: err.Error()}
 	}
-	return cursorID, err
+	s.load.Replied(rep.Token.OperationTime)
+	return cursorID, nil
 }
 
 // probe runs a read, or a ping for none, whose reply nobody waits for.

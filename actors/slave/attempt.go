@@ -50,10 +50,10 @@ const (
 func (s *service) serve(reads []*request.Read) (left []*orphan) {
 	defer s.guard(reads)
 	start := time.Now()
-	n := len(reads)
+	n, weighed := len(reads), reads[0].LoadClass() // They share it.
 	reads = slices.DeleteFunc(reads, (*request.Read).Done)
 	for range n - len(reads) {
-		s.load.Cancel()
+		s.load.Cancel(weighed, start)
 	}
 	if len(reads) == 0 {
 		return nil
@@ -79,7 +79,7 @@ func (s *service) serve(reads []*request.Read) (left []*orphan) {
 	a.attach()
 	if !s.begin(a, start) {
 		for _, r := range reads {
-			s.load.Cancel()
+			s.load.Cancel(weighed, start)
 			s.unserved(r)
 		}
 		return nil
@@ -96,6 +96,7 @@ func (s *service) serve(reads []*request.Read) (left []*orphan) {
 	if err == nil && a.prompt {
 		latency = end.Sub(start)
 	}
+	failed := mongoconn.HostIsGone(err) || mongoconn.OtherHostMayServe(err)
 	mine := s.settle(a, end, latency, err)
 	var rest []*request.Read
 	var mode again
@@ -108,8 +109,12 @@ func (s *service) serve(reads []*request.Read) (left []*orphan) {
 			mode, rest = max(mode, res.again), append(rest, r)
 			continue
 		}
-		s.load.End(class, latency, end)
-		latency = 0 // One round trip is one sample.
+		if failed {
+			s.load.Fail(weighed, end.Sub(start), end)
+		} else {
+			s.load.End(weighed, latency, end)
+		}
+		latency, failed = 0, false // One round trip is one sample.
 		if s.conclude(r, res, mine); res.orphan != nil {
 			left = append(left, res.orphan)
 		}

@@ -18,6 +18,7 @@ import (
 // The defaults of Config.
 const (
 	DefaultPointWorkers = 2
+	DefaultAfterWorkers = 8
 	DefaultOtherWorkers = 16
 	DefaultHostQueue    = 4096
 	DefaultMaxCursors   = 1000
@@ -71,11 +72,12 @@ type Config struct {
 	// Order is the host's place in the configured list: of two names for one server the
 	// first one stays.
 	Order int
-	// PointWorkers is how many reads by _id are on the wire to the host at one time,
-	// OtherWorkers how many other reads. Default to DefaultPointWorkers and
+	// PointWorkers is how many reads by _id are on the wire to the host at one time, AfterWorkers how
+	// many reads, by _id or not, that must see what others have written and may have to wait for it there, and
+	// OtherWorkers how many other reads. Default to DefaultPointWorkers, DefaultAfterWorkers and
 	// DefaultOtherWorkers.
-	PointWorkers, OtherWorkers int
-	// HostQueue is how many reads of each of the two sorts wait for a worker at most.
+	PointWorkers, AfterWorkers, OtherWorkers int
+	// HostQueue is how many reads of each of the three sorts wait for a worker at most.
 	// Defaults to DefaultHostQueue.
 	HostQueue int
 	// NoBatch sends every point read alone. Otherwise those that wait for a worker share
@@ -117,6 +119,7 @@ func (c Config) withDefaults() (Config, error) {
 		zero  int
 	}{
 		{"PointWorkers", &c.PointWorkers, DefaultPointWorkers},
+		{"AfterWorkers", &c.AfterWorkers, DefaultAfterWorkers},
 		{"OtherWorkers", &c.OtherWorkers, DefaultOtherWorkers},
 		{"HostQueue", &c.HostQueue, DefaultHostQueue},
 		{"MaxCursors", &c.MaxCursors, DefaultMaxCursors},
@@ -165,5 +168,5 @@ func (c Config) PoolSize() int {
 		}
 		return v
 	}
-	return or(c.PointWorkers, DefaultPointWorkers) + or(c.OtherWorkers, DefaultOtherWorkers) + 1
+	return or(c.PointWorkers, DefaultPointWorkers) + or(c.AfterWorkers, DefaultAfterWorkers) + or(c.OtherWorkers, DefaultOtherWorkers) + 1
 }

@@ -436,7 +436,7 @@ type moving struct {
 
 func (m *moving) Evacuated(read *request.Read, host request.Target) {
 	read.Tried = append(read.Tried, host.Incarnation())
-	m.to.Load().Begin()
+	m.to.Load().Begin(read.LoadClass(), time.Now())
 	if _, err := m.to.Offer(read, false); err != nil {
 		read.Fail(err)
 	}

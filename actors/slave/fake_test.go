@@ -535,9 +535,9 @@ func askWithin(cmd *command.Read, m *messages.Read, d time.Duration) *asked {
 // offer gives reads to a host as the router does.
 func offer(to request.Target, reads ...*asked) error {
 	for _, r := range reads {
-		to.Load().Begin()
+		to.Load().Begin(r.LoadClass(), time.Now())
 		if _, err := to.Offer(r.Read, false); err != nil {
-			to.Load().Cancel()
+			to.Load().Cancel(r.LoadClass(), time.Now())
 			return err
 		}
 	}

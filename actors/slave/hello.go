@@ -33,6 +33,7 @@ func (i *incarnation) onHello(hello mongoconn.Hello) {
 			i.check()
 		}
 	case Live, Ejected:
+		i.svc.load.Written(hello.LastWrite)
 		i.follow(before)
 		i.onLag()
 	}

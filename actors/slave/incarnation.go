@@ -356,7 +356,7 @@ func (i *incarnation) live() {
 // serviceOf makes a service over a connection.
 func (i *incarnation) serviceOf(conn Conn) *service {
 	h, inc, self := i.h, numbers.Add(1), i.self
-	return newService(h, inc, conn, reports{
+	svc := newService(h, inc, conn, reports{
 		hung: func(suspect, several bool) {
 			h.send(self, hungMsg{service: inc, suspect: suspect, several: several})
 		},
@@ -366,6 +366,8 @@ func (i *incarnation) serviceOf(conn Conn) *service {
 		broken: func(err error) { h.send(self, brokenMsg{service: inc, err: err}) },
 		recall: func() { h.send(self, recallMsg{service: inc}) },
 	})
+	svc.load.Written(i.hello.LastWrite)
+	return svc
 }
 
 // retire takes the host out of the reads, if it was in.

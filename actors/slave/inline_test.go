@@ -16,7 +16,7 @@ import (
 // offerInline gives a read to a host whose asker would do the work.
 func (w *world) offerInline(to *service, r *asked) (run func()) {
 	w.t.Helper()
-	to.load.Begin()
+	to.load.Begin(r.LoadClass(), time.Now())
 	run, err := to.Offer(r.Read, true)
 	if err != nil {
 		w.t.Fatal(err)

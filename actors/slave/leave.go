@@ -33,7 +33,7 @@ func (s *service) drain(done func()) {
 
 // tellDrained ends a drain when nothing is on the wire any more. s.mu must be held.
 func (s *service) tellDrained() {
-	if s.drained != nil && s.point.active+s.other.active == 0 {
+	if s.drained != nil && s.point.active+s.after.active+s.other.active == 0 {
 		go s.drained() // It takes the lock.
 	}
 }

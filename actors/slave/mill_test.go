@@ -95,10 +95,10 @@ func (m *mill) read() *ground {
 
 // ask gives a read to the host, as the router or as an asker that is there.
 func (m *mill) ask(g *ground) {
-	m.host.load.Begin()
+	m.host.load.Begin(g.LoadClass(), time.Now())
 	run, err := m.host.Offer(g.Read, m.n(4) == 0)
 	if err != nil {
-		m.host.load.Cancel()
+		m.host.load.Cancel(g.LoadClass(), time.Now())
 		g.panics = false // It would be the test's own.
 		g.Fail(err)
 		return

@@ -29,11 +29,11 @@ func (l *lane) init(workers int) {
 	l.queue.open = map[kinship]*job{}
 }
 
-// compact drops reads that were answered while they waited, and returns how many. The
+// compact drops reads that were answered while they waited, each of which it gives to dropped. The
 // service's lock must be held.
-func (l *lane) compact() (dropped int) {
+func (l *lane) compact(dropped func(*request.Read)) {
 	l.gone.Store(0)
-	return l.queue.compact()
+	l.queue.compact(dropped)
 }
 
 // queue holds the reads that wait, in the order in which they came, except that one
@@ -153,17 +153,20 @@ func (q *queue) drain(cursors bool) (taken []*request.Read) {
 	return taken
 }
 
-// compact drops those that were answered and returns how many.
-func (q *queue) compact() (dropped int) {
+// compact drops those that were answered, each of which it gives to dropped.
+func (q *queue) compact(dropped func(*request.Read)) {
 	q.jobs = slices.DeleteFunc(q.jobs, func(j *job) bool {
-		n := len(j.reads)
-		j.reads = slices.DeleteFunc(j.reads, (*request.Read).Done)
-		dropped += n - len(j.reads)
+		j.reads = slices.DeleteFunc(j.reads, func(r *request.Read) bool {
+			if !r.Done() {
+				return false
+			}
+			q.reads--
+			dropped(r)
+			return true
+		})
 		if len(j.reads) == 0 {
 			q.shut(j)
 		}
 		return len(j.reads) == 0
 	})
-	q.reads -= dropped
-	return dropped
 }

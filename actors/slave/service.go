@@ -33,6 +33,7 @@ type service struct {
 	open   bool              // mu; false while ejected, while it is drained, and after close
 	closed bool              // mu; until then open cursors go on
 	point  lane              // mu
+	after  lane              // mu; reads that may have to wait for a cluster time
 	other  lane              // mu
 	flying map[*attempt]bool // mu; attempts that may be evacuated
 	paces  [classes]pace     // mu
@@ -56,6 +57,7 @@ type reports struct {
 func newService(h *Host, inc uint64, conn Conn, to reports) *service {
 	s := &service{host: h, inc: inc, conn: conn, reports: to, open: true, flying: map[*attempt]bool{}}
 	s.point.init(h.cfg.PointWorkers)
+	s.after.init(h.cfg.AfterWorkers)
 	s.other.init(h.cfg.OtherWorkers)
 	s.ctx, s.cancel = context.WithCancel(context.Background())
 	s.health = newHealth(h.cfg.HungReads, h.cfg.HungAfter, s.othersAnswer, to.hung)
@@ -91,10 +93,7 @@ func (s *service) Offer(r *request.Read, inline bool) (run func(), err error) {
 	if !s.takes(r.Cmd) {
 		return nil, messages.ErrNotLive
 	}
-	l := &s.other
-	if r.Cmd.Class == command.Point {
-		l = &s.point
-	}
+	l := s.laneOf(r)
 	if l.active < l.workers {
 		l.active++
 		// One that is called off may go on for a while to close its cursor, and its asker
@@ -116,9 +115,7 @@ func (s *service) Offer(r *request.Read, inline bool) (run func(), err error) {
 	}
 	limit := s.host.cfg.HostQueue
 	if l.queue.reads >= limit && l.gone.Load() > 0 {
-		for range l.compact() {
-			s.load.Cancel()
-		}
+		l.compact(s.unload)
 	}
 	if n := l.queue.reads; n >= limit {
 		s.host.queueFull.Refused()
@@ -134,6 +131,23 @@ func (s *service) Offer(r *request.Read, inline bool) (run func(), err error) {
 func (s *service) takes(cmd *command.Read) bool {
 	return s.open || cmd.Class == command.Pinned && !s.closed
 }
+
+// laneOf is where a read waits. What must see its own write may wait on the server, and holds nobody up who need
+// not; a cursor's reads go on where its first one was answered.
+func (s *service) laneOf(r *request.Read) *lane {
+	switch {
+	case !r.After.IsZero() && r.Cmd.Class != command.Pinned:
+		return &s.after
+	case r.Cmd.Class == command.Point:
+		return &s.point
+	}
+	return &s.other
+}
+
+func (s *service) lanes() [3]*lane { return [...]*lane{&s.point, &s.after, &s.other} }
+
+// unload takes a read off the load that was never sent.
+func (s *service) unload(r *request.Read) { s.load.Cancel(r.LoadClass(), time.Now()) }
 
 // work serves reads, and then those that wait, until none is left.
 func (s *service) work(l *lane, reads []*request.Read) {
@@ -181,11 +195,11 @@ func (s *service) stop(end bool) (waiting []*request.Read, sent []*attempt) {
 	if s.host.cfg.Paces != nil {
 		s.host.cfg.Paces.forget(s)
 	}
-	for _, l := range []*lane{&s.point, &s.other} {
+	for _, l := range s.lanes() {
 		waiting = append(waiting, l.queue.drain(end)...)
 	}
-	for range waiting {
-		s.load.Cancel()
+	for _, r := range waiting {
+		s.unload(r)
 	}
 	for a := range s.flying {
 		sent = append(sent, a)
@@ -295,7 +309,7 @@ func (s *service) reopen() {
 func (s *service) waiting() (queued, active int) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	for _, l := range []*lane{&s.point, &s.other} {
+	for _, l := range s.lanes() {
 		queued += l.queue.waiting()
 		active += l.active
 	}

@@ -13,6 +13,7 @@ import (
 	"go.mongodb.org/mongo-driver/v2/bson"
 	"go.mongodb.org/mongo-driver/v2/mongo"
 
+	"github.com/evenkeel/evenkeel/internal/command"
 	"github.com/evenkeel/evenkeel/internal/mongoconn"
 	"github.com/evenkeel/evenkeel/internal/request"
 	"github.com/evenkeel/evenkeel/messages"
@@ -248,7 +249,7 @@ func TestAReadThatAWorkerComesToAfterTheEndWasNotSent(t *testing.T) {
 		s := target.(*service)
 		s.close()
 		for _, cmd := range []*asked{ask(pointRead), ask(heavyRead), ask(anyRead)} {
-			s.load.Begin()
+			s.load.Begin(cmd.LoadClass(), time.Now())
 			s.serve([]*request.Read{cmd.Read}) // It was taken off the queue just before.
 			if rep := w.got(cmd); rep == nil || !errors.Is(rep.Err, errUnserved) {
 				t.Errorf("got %+v, want that it comes back unserved", rep)
@@ -364,7 +365,102 @@ func TestOnlyWhatConfigCanNeverMeanIsRefused(t *testing.T) {
 			t.Errorf("%s: accepted", name)
 		}
 	}
-	if n := w.PoolSize(); n != DefaultPointWorkers+DefaultOtherWorkers+1 {
+	if n := w.PoolSize(); n != DefaultPointWorkers+DefaultAfterWorkers+DefaultOtherWorkers+1 {
 		t.Errorf("a pool of %d sockets", n)
 	}
+}
+
+func TestReadsThatWaitForAClusterTimeHoldUpNobodyWhoNeedNotWait(t *testing.T) {
+	inWorld(t, func(w *world) {
+		h, c, target := w.live("a:1")
+		c.runs(func(ctx context.Context, cmd bson.Raw) (bson.Raw, error) { // It lags.
+			if _, err := cmd.LookupErr("readConcern", "afterClusterTime"); err == nil {
+				return nil, hang(ctx)
+			}
+			return reply(), nil
+		})
+		ranges := *rangeRead
+		ranges.TakesReadConcern = true
+		waits := &messages.Read{After: messages.Token{OperationTime: bson.Timestamp{T: 5}}}
+		for _, cmd := range []*command.Read{byID(7), &ranges} {
+			for range DefaultOtherWorkers + 5 {
+				r := askWithin(cmd, waits, 5*time.Second)
+				r.Alone = true
+				if err := offer(target, r); err != nil {
+					t.Fatal(err)
+				}
+			}
+		}
+		synctest.Wait()
+		if st := h.Stat(); st.Active != DefaultAfterWorkers || st.Queued != 2*(DefaultOtherWorkers+5)-DefaultAfterWorkers {
+			t.Errorf("%d on the wire and %d queued, want %d on the wire", st.Active, st.Queued, DefaultAfterWorkers)
+		}
+		for _, cmd := range []*command.Read{byID(7), rangeRead, heavyRead, anyRead} {
+			if rep := w.got(w.offered(target, 1, cmd)[0]); rep == nil || rep.Err != nil {
+				t.Errorf("%s got %+v", cmd.Name, rep)
+			}
+		}
+		w.pass(6 * time.Second)
+		if n := target.Load().Pending(); n != 0 {
+			t.Errorf("%d reads are pending", n)
+		}
+	})
+}
+
+func TestAHostThatFailsItsReadsLooksNoQuickOne(t *testing.T) {
+	for name, c := range map[string]struct {
+		err   error
+		after uint32
+		costs bool
+	}{
+		"its connections break":              {mongo.CommandError{Message: "reset", Labels: []string{"NetworkError"}}, 0, true},
+		"it is no secondary":                 {mongo.CommandError{Code: 13436, Message: "NotPrimaryOrSecondary"}, 0, true},
+		"a read that waited for its time":    {context.DeadlineExceeded, 5, false},
+		"the query is bad, wherever it goes": {mongo.CommandError{Code: 2, Message: "BadValue"}, 0, false},
+		"its asker has given it up":          {context.Canceled, 0, false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			inWorld(t, func(w *world) {
+				_, conn, target := w.live("a:1")
+				conn.runs(func(context.Context, bson.Raw) (bson.Raw, error) { return nil, c.err })
+				m := &messages.Read{}
+				if c.after > 0 {
+					m.After.OperationTime.T = c.after
+				}
+				if err := offer(target, askWithin(pointRead, m, time.Second)); err != nil {
+					t.Fatal(err)
+				}
+				synctest.Wait()
+				if costs := target.Load().Latency(command.Point, time.Now()) > 0; costs != c.costs {
+					t.Errorf("it costs something: %v", costs)
+				}
+			})
+		})
+	}
+}
+
+func TestWhatAReplySaysOfTheTimeItWasReadAtIsKeptAndAHellosLastWrite(t *testing.T) {
+	inWorld(t, func(w *world) {
+		_, c, target := w.live("a:1")
+		at := bson.Timestamp{T: uint32(time.Now().Unix()), I: 3}
+		if target.Load().Reached(at) || target.Load().Behind(at) {
+			t.Error("something is known of a host that has said nothing")
+		}
+		c.obs.Hello(mongoconn.Hello{Kind: mongoconn.Secondary, ProcessID: processOf("a:1"), LastWrite: time.Now().Add(-3 * time.Second)})
+		synctest.Wait()
+		if !target.Load().Behind(at) {
+			t.Error("it is not known to be behind")
+		}
+		c.runs(func(context.Context, bson.Raw) (bson.Raw, error) {
+			var d bson.D
+			if err := bson.Unmarshal(reply(), &d); err != nil {
+				t.Error(err)
+			}
+			return raw(append(d, bson.E{Key: "operationTime", Value: at})), nil
+		})
+		w.offered(target, 1, pointRead)
+		if l := target.Load(); !l.Reached(at) || l.Behind(at) || l.Reached(bson.Timestamp{T: at.T, I: 4}) {
+			t.Error("its reply is not kept")
+		}
+	})
 }

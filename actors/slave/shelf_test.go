@@ -207,11 +207,11 @@ func numbered(n int) (docs []bson.D) {
 	return docs
 }
 
-// busy is a host of one worker for point reads, which has one to do already: the reads that
+// busy is a host of one worker for point reads, and one for those that may wait for a cluster time; the former has one to do already: the reads that
 // follow wait, until the shelf lets that one through.
 func (w *world) busy(docs ...bson.D) (*Host, *shelf, *service) {
 	w.t.Helper()
-	w.cfg.PointWorkers = 1
+	w.cfg.PointWorkers, w.cfg.AfterWorkers = 1, 1
 	h, c, target := w.live("a:1")
 	s := shelve(c, docs...)
 	if err := offer(target, ask(byIDIn("others", -1))); err != nil {

@@ -98,6 +98,15 @@ func (r *Read) Twin(except uint64, deliver func(*messages.ReadReply)) *Read {
 	return t
 }
 
+// LoadClass is the class of reads whose latency it tells of: none of those that are weighed for one that
+// waits for a cluster time.
+func (r *Read) LoadClass() command.Class {
+	if !r.After.IsZero() {
+		return command.Pinned
+	}
+	return r.Cmd.Class
+}
+
 // OnDeadline arms a timer that calls f at the deadline, unless the read was
 // answered before.
 func (r *Read) OnDeadline(f func()) { r.arm(r.Deadline, f) }

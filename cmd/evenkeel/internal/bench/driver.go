@@ -20,7 +20,7 @@ const (
 	// evenkeel may open: a direct client with a socket for each worker and one more, and
 	// the monitoring ones of that client and of the master's. The driver has its pool and
 	// its own monitoring ones.
-	EqualPool   = app.DefaultPointWorkers + app.DefaultOtherWorkers + 1 + oursMonitors - driverMonitors
+	EqualPool   = app.DefaultPointWorkers + app.DefaultAfterWorkers + app.DefaultOtherWorkers + 1 + oursMonitors - driverMonitors
 	defaultPool = 100 // the driver's own
 
 	oursMonitors, driverMonitors = 4, 2
