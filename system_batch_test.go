@@ -258,11 +258,15 @@ func TestReadsOfSessionsThatShareARoundTripSeeTheirWrites(t *testing.T) {
 	t.Parallel()
 	c := anySet(t, primaryFirst(3))
 	c.seed(t, "us")
-	g := c.play(t, app.Config{PointWorkers: 1, From: messages.FromSecondariesOnly})
+	g := c.play(t, app.Config{AfterWorkers: 1, From: messages.FromSecondariesOnly})
 	g.ready(t)
 	c.laggard(20 * time.Millisecond)
-	// Reads that wait for nothing keep the worker busy: those of the sessions find it so, and
-	// are the first to come to a member after the write.
+	// Reads that wait for an earlier write, which is there, keep the worker busy: those of the others find it so,
+	// and are the first to come to a member after the write.
+	early := g.Session()
+	if _, err := early.Collection(c.db, "players").UpdateByID(soon(t), 99, bson.D{{Key: "$set", Value: bson.D{{Key: "level", Value: -1}}}}); err != nil {
+		t.Fatal(err)
+	}
 	stop := make(chan struct{})
 	var plain sync.WaitGroup
 	for range 6 {
@@ -273,8 +277,10 @@ func TestReadsOfSessionsThatShareARoundTripSeeTheirWrites(t *testing.T) {
 					return
 				default:
 				}
-				if err := g.Collection(c.db, "players").NoBatch().FindOne(soon(t), bson.D{{Key: "_id", Value: 99}}).Err(); err != nil {
-					t.Errorf("a read of no session: %v", err)
+				s := g.Session()
+				s.Advance(early.Token())
+				if err := s.Collection(c.db, "players").NoBatch().FindOne(soon(t), bson.D{{Key: "_id", Value: 99}}).Err(); err != nil {
+					t.Errorf("a read of an earlier session: %v", err)
 				}
 			}
 		})

@@ -22,7 +22,7 @@ func TestReadsOfAHandleWithNoBatchGoAlone(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			set := steady(t)
-			a := start(t, set, func(c *app.Config) { c.PointWorkers, c.From = 1, messages.FromSecondariesOnly })
+			a := start(t, set, func(c *app.Config) { c.AfterWorkers, c.From = 1, messages.FromSecondariesOnly })
 			seed(t, set, a, "players", numbered(n))
 			// The first reads wait for a write that the secondaries do not have yet, and the
 			// others for the one worker that a host has.
