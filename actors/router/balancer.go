@@ -89,12 +89,6 @@ type Balancer struct {
 	seen    map[string]bool  // mu; hosts that joined together with the first one
 }
 
-// outcast is a host that is connected and kept from reads.
-type outcast struct {
-	request.Target
-	slow, primary bool
-}
-
 // target is one live host. Its fields are the Balancer's, under its lock.
 type target struct {
 	request.Target
@@ -177,66 +171,6 @@ func (b *Balancer) level(t *target) {
 	}
 }
 
-// Leave takes an incarnation of a host out. It reports whether it was live, and returns those of the
-// ejected hosts that would not be if they were to be ejected now: too few are left without them.
-func (b *Balancer) Leave(host request.Target) (live bool, needed []request.Target) {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	b.forget(host.Incarnation())
-	return b.leave(host.Incarnation())
-}
-
-// Pause is Leave for a host that stays connected, so that the cursors that are open there go on. Join lets
-// it in again.
-func (b *Balancer) Pause(host request.Target) (live bool, needed []request.Target) {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	b.forget(host.Incarnation())
-	b.paused = append(b.paused, host)
-	return b.leave(host.Incarnation())
-}
-
-// leave is Leave. b.mu must be held.
-func (b *Balancer) leave(inc uint64) (live bool, needed []request.Target) {
-	live = b.remove(inc)
-	excess := max(0, len(b.ejected)-b.mayBeOut())
-	for i, o := range b.ejected {
-		last := o.slow && !o.primary && !slices.ContainsFunc(b.hosts, (*target).secondary) && !slices.ContainsFunc(needed, isSecondary)
-		if i < excess || last {
-			needed = append(needed, o)
-		}
-	}
-	return live, needed
-}
-
-func (t *target) secondary() bool { return !t.Primary }
-
-func isSecondary(t request.Target) bool { return !t.(outcast).primary }
-
-// mayBeOut is how many of the connected hosts may be ejected: half of them, and never the last.
-// b.mu must be held.
-func (b *Balancer) mayBeOut() int { return (len(b.hosts) + len(b.ejected)) / 2 }
-
-// Eject takes a host out that is connected and should not be read from, unless more
-// than half of the hosts would then be out, or none would remain. The last secondary is not taken
-// out for being slow: slow reads are better than none, or than all of them at the primary. Join lets a host in
-// again.
-func (b *Balancer) Eject(host request.Target, slow bool) bool {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	i := slices.IndexFunc(b.hosts, func(t *target) bool { return t.inc == host.Incarnation() })
-	if i < 0 || len(b.ejected) >= b.mayBeOut() {
-		return false
-	}
-	primary := b.hosts[i].Primary
-	if slow && !primary && !slices.ContainsFunc(b.hosts, func(t *target) bool { return t.inc != host.Incarnation() && t.secondary() }) {
-		return false
-	}
-	b.remove(host.Incarnation())
-	b.ejected = append(b.ejected, outcast{host, slow, primary})
-	return true
-}
-
 // remove takes an incarnation off the live hosts. b.mu must be held.
 func (b *Balancer) remove(inc uint64) bool {
 	n := len(b.hosts)
@@ -246,12 +180,6 @@ func (b *Balancer) remove(inc uint64) bool {
 	}
 	b.depose()
 	return true
-}
-
-// forget takes an incarnation off those that are connected and out. b.mu must be held.
-func (b *Balancer) forget(inc uint64) {
-	b.ejected = slices.DeleteFunc(b.ejected, func(o outcast) bool { return o.Incarnation() == inc })
-	b.paused = slices.DeleteFunc(b.paused, func(t request.Target) bool { return t.Incarnation() == inc })
 }
 
 // Counts returns how many live hosts are primaries and how many are not, of those that
