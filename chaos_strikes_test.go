@@ -50,14 +50,7 @@ var kinds = []*kind{
 	{"remove", 3, 3 * time.Second, whole("config"), configure(
 		func(x *storm, ctx context.Context, s strike) error { return x.c.set.Remove(ctx, s.member) },
 		comeBack)},
-	{"add", 1, 0, whole("config"), configure(
-		func(x *storm, _ context.Context, _ strike) error {
-			// To be given up before it is in would leave a dead one in the config.
-			ctx, cancel := context.WithTimeout(context.Background(), 2*patience)
-			defer cancel()
-			_, err := x.c.set.Add(ctx)
-			return err
-		}, nil)},
+	{"add", 1, 0, whole("config"), add},
 	{"swap addresses", 3, 2 * time.Second, only("addresses"), elsewhere(func(x *storm, s strike) error { return x.c.set.SwapAddresses(s.member, s.other) })},
 	{"alternate", 3, 2 * time.Second, only("addresses"), elsewhere(func(x *storm, s strike) error { return x.c.set.Alternate(s.member, s.member, s.other) })},
 	{"impersonate", 3, 2 * time.Second, only("addresses"), elsewhere(func(x *storm, s strike) error { return x.c.set.Impersonate(s.member, x.stranger.Member(0)) })},
@@ -139,7 +132,7 @@ func (x *storm) strikeAll() {
 	}
 	for _, m := range x.c.set.Members() {
 		if !m.Running() {
-			continue // One that was to be added, and for which there was no primary.
+			continue // One that was not to be added.
 		}
 		eventually(x.t, fmt.Sprintf("%v has no fail point", m), func() bool { return x.setFailPoint(m, "off", nil) == nil })
 	}
@@ -196,17 +189,34 @@ func configure(there, back change) func(*storm, strike) (func() error, error) {
 		if back == nil {
 			return nil, err
 		}
-		return func() error {
-			ctx, cancel := context.WithTimeout(context.Background(), patience)
-			defer cancel()
-			for {
-				err := back(x, ctx, s)
-				if err == nil || ctx.Err() != nil {
-					return err
-				}
-				x.await(20*time.Millisecond, nil)
+		return persist(x, func(ctx context.Context) error { return back(x, ctx, s) }), err
+	}
+}
+
+// add adds a member. It may be one of the set also when that was not acknowledged, and is
+// made so.
+func add(x *storm, s strike) (func() error, error) {
+	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Second)
+	defer cancel()
+	m, err := x.c.set.Add(ctx)
+	if err == nil || m == nil {
+		return nil, err
+	}
+	return persist(x, func(ctx context.Context) error { return x.c.set.Return(ctx, m.Index()) }), err
+}
+
+// persist is an end of a fault that is tried until it succeeds.
+func persist(x *storm, end func(context.Context) error) func() error {
+	return func() error {
+		ctx, cancel := context.WithTimeout(context.Background(), patience)
+		defer cancel()
+		for {
+			err := end(ctx)
+			if err == nil || ctx.Err() != nil {
+				return err
 			}
-		}, err
+			x.await(20*time.Millisecond, nil)
+		}
 	}
 }
 

@@ -134,6 +134,10 @@ func (s *Set) suit(i int, mc *MemberConfig) {
 // majority knows of it. It copies the data from another member, before which it is no
 // secondary, and, since 5.0, has no vote: see AwaitSecondaries. Options may say what it
 // is to be by its index, which is the next one.
+//
+// Where ctx or the primary's term ends while the config spreads, the config may come to be
+// the set's or not: Add returns the member, which runs on, with the error, and Return takes
+// it in for certain. If the config is refused, the member is killed.
 func (s *Set) Add(ctx context.Context) (*Member, error) {
 	s.config.Lock()
 	defer s.config.Unlock()
@@ -159,14 +163,16 @@ func (s *Set) Add(ctx context.Context) (*Member, error) {
 	if err := m.Restart(); err != nil {
 		return nil, err
 	}
-	if err := s.enlist(ctx, m); err != nil {
+	err = s.enlist(ctx, m)
+	if err != nil && !errors.Is(err, repl.ErrUnconfirmed) {
 		m.Kill()
 		return nil, err
 	}
-	return m, nil
+	return m, err
 }
 
-// Return takes a member that was removed into the config again, as it was.
+// Return takes a member into the config that was removed, as it was, or whose Add was not
+// waited for to the end.
 func (s *Set) Return(ctx context.Context, i int) error {
 	s.config.Lock()
 	defer s.config.Unlock()
@@ -179,6 +185,8 @@ func (s *Set) Return(ctx context.Context, i int) error {
 
 func (s *Set) enlist(ctx context.Context, m *Member) error {
 	err := s.reconfigure(ctx, func(members []repl.MemberConfig) ([]repl.MemberConfig, error) {
+		// It is listed if its addition was not waited for to the end.
+		members = slices.DeleteFunc(members, func(mc repl.MemberConfig) bool { return mc.ID == m.config.ID })
 		if len(members) == MaxMembers {
 			return nil, fmt.Errorf("the set has %d members already", MaxMembers)
 		}

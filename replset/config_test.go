@@ -82,8 +82,35 @@ func TestARemovalThatWasNotWaitedForCanBeFinished(t *testing.T) {
 	if err := set.Remove(soon(t), m.Index()); err != nil {
 		t.Errorf("removed again with %v", err)
 	}
-	if m.State() != "REMOVED" {
-		t.Errorf("it is %s", m.State())
+	eventually(t, "it knows that it is removed", func() bool { return m.State() == "REMOVED" })
+}
+
+func TestAnAdditionThatWasNotWaitedForCanBeFinished(t *testing.T) {
+	set := steady(t, Options{ElectionTimeout: time.Minute})
+	primary := set.Primary().Index()
+	others := []*Member{set.Member((primary + 1) % 3), set.Member((primary + 2) % 3)}
+	for _, m := range others {
+		m.Freeze() // The new config's majority does not get it.
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), 100*time.Millisecond)
+	defer cancel()
+	m, err := set.Add(ctx)
+	if !errors.Is(err, context.DeadlineExceeded) || m == nil {
+		t.Fatalf("added %v with %v", m, err)
+	}
+	for _, m := range others {
+		m.Unfreeze()
+	}
+	// The config that lists it is the set's all the same.
+	eventually(t, "it is a secondary", func() bool { return m.State() == "SECONDARY" })
+	if err := set.Return(soon(t), m.Index()); err != nil {
+		t.Fatalf("returned with %v", err)
+	}
+	if err := set.AwaitSecondaries(soon(t)); err != nil {
+		t.Fatal(err)
+	}
+	if h := hello(t, direct(t, m)); listed(h) != [3]int{4, 0, 0} || !h.Lookup("secondary").Boolean() {
+		t.Errorf("it says %v", h)
 	}
 }
 

@@ -3,11 +3,15 @@ package repl
 import (
 	"context"
 	"errors"
+	"fmt"
 	"slices"
 )
 
 // ErrNoPrimary is returned when a change to the config finds nobody to make it.
 var ErrNoPrimary = errors.New("repl: no primary")
+
+// ErrUnconfirmed is what an error of Reconfigure is when the config has been installed.
+var ErrUnconfirmed = errors.New("the new config may come to be the set's or not")
 
 // Reconfigure changes the config's members by way of the primary, and returns
 // when a majority has the new config. The change must add or remove one voter at
@@ -137,7 +141,10 @@ func (p *process) replace(ctx context.Context, change func([]MemberConfig) ([]Me
 	}
 	p.install(next)
 	p.mu.Unlock()
-	return p.await(ctx, &waiter{leading: true, ready: func(*view) bool { return p.configured() }})
+	if err := p.await(ctx, &waiter{leading: true, ready: func(*view) bool { return p.configured() }}); err != nil {
+		return fmt.Errorf("%w: %w", ErrUnconfirmed, err)
+	}
+	return nil
 }
 
 // configured says that a majority of the voters has the newest config. The caller
