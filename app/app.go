@@ -1,6 +1,7 @@
 package app
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"log/slog"
@@ -48,6 +49,8 @@ type App struct {
 	conns []*mongoconn.Direct // mu; those opened and perhaps not closed yet
 
 	resolving  context.CancelFunc
+	calm       context.Context // ends when what has not ended by itself is to be given up
+	hurry      context.CancelCauseFunc
 	background sync.WaitGroup
 	stopping   atomic.Bool
 	stopOnce   sync.Once
@@ -78,6 +81,7 @@ func Start(ctx context.Context, cfg Config) (*App, error) {
 			// The throttle's goroutine outlives a dead letter by this long.
 			actor.WithDeadLetterThrottleInterval(10*time.Millisecond))
 	}
+	a.calm, a.hurry = context.WithCancelCause(context.Background())
 	a.primary.publish = a.hub.Publish
 	enc := &command.Encoder{Registry: a.reg, BSON: a.bson}
 	if a.router, err = router.New(a.system, router.Config{
@@ -216,6 +220,7 @@ func (a *App) connect(ctx context.Context, uri *mongoconn.URI) error {
 	}
 	set, err := mongoconn.OpenSet(mongoconn.SetConfig{
 		Base: &base, Expect: expect, ConnectTimeout: a.cfg.ConnectTimeout, Heartbeat: a.cfg.Heartbeat, Resolver: a.cfg.Resolver,
+		Writers:        cmp.Or(a.cfg.WriteLanes, master.DefaultWriteLanes),
 		OnPrimary:      func(member string, _ bson.ObjectID, _ uint32) { a.primaryIs(expect.AddressOf(member)) },
 		OnLoginRefused: a.master.LoginRefused,
 		OnRefused: func(address string, err error) {
@@ -226,8 +231,16 @@ func (a *App) connect(ctx context.Context, uri *mongoconn.URI) error {
 		return err
 	}
 	a.mu.Lock()
-	a.set = set
+	late := a.stopping.Load() // It may have looked for the client already.
+	if !late {
+		a.set = set
+	}
 	a.mu.Unlock()
+	if late {
+		set.Close()
+		<-set.Closed()
+		return messages.ErrStopped
+	}
 	close(a.found)
 	return a.master.Attach(set)
 }
@@ -310,7 +323,7 @@ func (a *App) Supervisor() *actor.PID { return a.super.PID() }
 func (a *App) System() *actor.ActorSystem { return a.system }
 
 // Client is the way out to the driver for what the app does not cover: Watch,
-// indexes, GridFS, transactions. It is the master's set-aware client, every socket of
+// indexes, GridFS, transactions, bulk writes, creating and dropping collections. It is the master's set-aware client, every socket of
 // which is checked. Its operations are neither ordered nor balanced, and it must not be
 // disconnected. It is nil as long as a mongodb+srv URI is not resolved.
 func (a *App) Client() *mongo.Client {
@@ -352,15 +365,20 @@ func (e *StopError) Unwrap() error { return e.Err }
 // Stop refuses new reads and writes, finishes what was accepted, and stops. When
 // ctx ends first, the rest is answered as not applied, or unknown. Its error is a
 // *StopError that lists the writes which were not applied, and those of which nobody
-// can say. Stopping twice is fine.
+// can say; or context.DeadlineExceeded when an actor has not stopped in time. Stopping
+// twice is fine: the first ctx that ends counts for both.
 func (a *App) Stop(ctx context.Context) error {
-	a.stopOnce.Do(func() { a.stopErr = a.stop(ctx) })
+	if err := ctx.Err(); err != nil {
+		a.hurry(err)
+	}
+	defer context.AfterFunc(ctx, func() { a.hurry(ctx.Err()) })()
+	a.stopOnce.Do(func() { a.stopErr = a.stop(a.calm) })
 	<-a.stopped
 	return a.stopErr
 }
 
-// StopAndCancel stops at once: what was accepted and is not done is answered as
-// not applied, or unknown.
+// StopAndCancel stops at once, or ends a Stop that is under way: what was accepted and is not done is
+// answered as not applied, or unknown.
 func (a *App) StopAndCancel() error {
 	now, cancel := context.WithCancel(context.Background())
 	cancel()
@@ -407,7 +425,7 @@ func (a *App) stop(ctx context.Context) error {
 		a.system.Shutdown()
 	}
 	if len(undone) > 0 {
-		why := ctx.Err()
+		why := context.Cause(ctx)
 		if why == nil {
 			why = messages.ErrStopped
 		}

@@ -2,9 +2,24 @@ package app
 
 import (
 	"context"
+	"errors"
+
+	"go.mongodb.org/mongo-driver/v2/mongo"
 
 	"github.com/evenkeel/evenkeel/messages"
 )
+
+// errSession is why a context that holds a session of the driver's is refused: what is asked with it
+// would not be part of the session's transaction.
+var errSession = errors.New("it holds a session of the driver's, which only the driver's own collections take part in; use those of App.Client inside of a transaction, and App.Session for reads behind writes")
+
+// usable refuses a context that means more than is kept here.
+func usable(ctx context.Context) error {
+	if mongo.SessionFromContext(ctx) != nil {
+		return &messages.InvalidError{Field: "Context", Err: errSession}
+	}
+	return ctx.Err()
+}
 
 // read asks the router and waits for the reply. A ctx that ends first gives the
 // read up; its error is ctx's own then.
@@ -12,7 +27,7 @@ func (a *App) read(ctx context.Context, m *messages.Read) (*messages.ReadReply, 
 	if ctx == nil {
 		ctx = context.Background()
 	}
-	if err := ctx.Err(); err != nil {
+	if err := usable(ctx); err != nil {
 		return nil, err
 	}
 	if deadline, ok := ctx.Deadline(); ok {
@@ -28,7 +43,7 @@ func (a *App) write(ctx context.Context, m *messages.Write) (*messages.WriteRepl
 	if ctx == nil {
 		ctx = context.Background()
 	}
-	if err := ctx.Err(); err != nil {
+	if err := usable(ctx); err != nil {
 		return &messages.WriteReply{Outcome: messages.NotApplied, Err: err}, err
 	}
 	if deadline, ok := ctx.Deadline(); ok {

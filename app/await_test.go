@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"go.mongodb.org/mongo-driver/v2/bson"
+	"go.mongodb.org/mongo-driver/v2/mongo/options"
 
 	"github.com/evenkeel/evenkeel/messages"
 )
@@ -92,6 +93,43 @@ func TestAnAwaitingCursorLeavesTheServerLessThanItsContext(t *testing.T) {
 			t.Errorf("Next with less time than MaxAwaitTime: %v", c.Err())
 		}
 	})
+}
+
+func TestNextWithAContextThatIsOverIsNoMistakeOfTheCursors(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := &tail{}
+		c := &Cursor{source: s, rest: tailing, batch: batch(1).Documents}
+		c.SetMaxAwaitTime(time.Second)
+		over, cancel := context.WithTimeout(context.Background(), time.Millisecond)
+		defer cancel()
+		<-over.Done()
+		if !c.Next(over) {
+			t.Fatalf("what is there already was withheld: %v", c.Err())
+		}
+		if c.Next(over) || !errors.Is(c.Err(), context.DeadlineExceeded) || errors.Is(c.Err(), messages.ErrInvalid) {
+			t.Errorf("ended with %v", c.Err())
+		}
+	})
+}
+
+func TestAllOfATailingCursorEndsWhereTheServerHasNoMore(t *testing.T) {
+	s := &tail{replies: []*messages.ReadReply{batch(2), batch(0), batch(1)}}
+	c := &Cursor{source: s, rest: tailing, codec: &codec{}, batch: batch(1).Documents, tailable: true}
+	var docs []bson.D
+	if err := c.All(t.Context(), &docs); err != nil || len(docs) != 3 || len(s.asked) != 2 || s.closed != 1 {
+		t.Errorf("%d documents after %d getMores, closed %d times: %v", len(docs), len(s.asked), s.closed, err)
+	}
+}
+
+func TestACursorsCommentIsEncodedAsEverythingElse(t *testing.T) {
+	type reason struct {
+		Why string `json:"because"`
+	}
+	c := &codec{options: &options.BSONOptions{UseJSONStructTags: true}}
+	got, err := c.freeze(reason{"test"})
+	if v, ok := got.(bson.RawValue); err != nil || !ok || v.Document().Lookup("because").StringValue() != "test" {
+		t.Errorf("got %v, %v", got, err)
+	}
 }
 
 func TestNextEndsWithItsContext(t *testing.T) {

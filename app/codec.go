@@ -4,8 +4,9 @@ import (
 	"bytes"
 
 	"go.mongodb.org/mongo-driver/v2/bson"
-	"go.mongodb.org/mongo-driver/v2/mongo"
 	"go.mongodb.org/mongo-driver/v2/mongo/options"
+
+	"github.com/evenkeel/evenkeel/internal/command"
 )
 
 // codec turns documents into the game's values as a client of the driver's with
@@ -60,13 +61,6 @@ func (c *codec) freeze(v any) (any, error) {
 	case nil, string:
 		return v, nil
 	}
-	var buf bytes.Buffer
-	enc := bson.NewEncoder(bson.NewDocumentWriter(&buf))
-	if c.registry != nil {
-		enc.SetRegistry(c.registry)
-	}
-	if err := enc.Encode(bson.D{{Key: "v", Value: v}}); err != nil {
-		return nil, mongo.MarshalError{Value: v, Err: err}
-	}
-	return bson.Raw(buf.Bytes()).Lookup("v"), nil
+	enc := command.Encoder{Registry: c.registry, BSON: c.options}
+	return enc.Value("Comment", v)
 }

@@ -22,6 +22,7 @@ import (
 // (Config.ReadTimeout, Config.WriteTimeout).
 type Collection struct {
 	scope
+	parent  *Database
 	name    string
 	key     string
 	verify  any
@@ -33,8 +34,8 @@ type Collection struct {
 // Name is the collection's name.
 func (c *Collection) Name() string { return c.name }
 
-// Database is the collection's database.
-func (c *Collection) Database() *Database { return &Database{c.scope} }
+// Database is the handle that the collection's was made from.
+func (c *Collection) Database() *Database { return c.parent }
 
 // From returns a handle whose reads are answered by those members.
 func (c *Collection) From(from messages.From) *Collection {
@@ -101,8 +102,8 @@ func (c *Collection) read(ctx context.Context, op messages.ReadOperation) (*mess
 }
 
 // FindOne returns the first document that matches. Its error is
-// mongo.ErrNoDocuments when there is none, the server's (mongo.CommandError), or one of
-// package messages.
+// mongo.ErrNoDocuments when there is none, the server's (mongo.CommandError), one of
+// package messages, or the context's when that has ended.
 func (c *Collection) FindOne(ctx context.Context, filter any, opts ...options.Lister[options.FindOneOptions]) *SingleResult {
 	rep, err := c.read(ctx, messages.FindOne{Filter: filter, Options: opts})
 	if err != nil {
@@ -117,7 +118,7 @@ func (c *Collection) Find(ctx context.Context, filter any, opts ...options.Liste
 	if err != nil {
 		return nil, err
 	}
-	cur := &Cursor{maxAwait: o.MaxAwaitTime}
+	cur := &Cursor{maxAwait: o.MaxAwaitTime, tailable: o.CursorType != nil && *o.CursorType != options.NonTailable}
 	if o.BatchSize != nil {
 		cur.batchSize = *o.BatchSize
 	}
@@ -143,7 +144,7 @@ func (c *Collection) Aggregate(ctx context.Context, pipeline any, opts ...option
 func (c *Collection) cursor(ctx context.Context, cur *Cursor, comment any, op messages.ReadOperation) (*Cursor, error) {
 	frozen, err := c.app.codec.freeze(comment) // It goes along with every getMore.
 	if err != nil {
-		return nil, &messages.InvalidError{Field: "Comment", Err: err}
+		return nil, err
 	}
 	rep, err := c.read(ctx, op)
 	if err != nil {

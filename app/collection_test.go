@@ -414,6 +414,63 @@ func TestReadsGoToTheMembersThatTheHandleNames(t *testing.T) {
 	}
 }
 
+func TestAHandlesReadPreferenceIsInPlaceOfTheApps(t *testing.T) {
+	set := steady(t)
+	a := start(t, set, func(c *app.Config) { c.Tags = []messages.TagSet{{"dc": "nowhere"}} })
+	read := func(c *app.Collection) error {
+		ctx, cancel := context.WithTimeout(soon(t), 200*time.Millisecond)
+		defer cancel()
+		_, err := c.CountDocuments(ctx, doc())
+		return err
+	}
+	if err := read(a.Collection("game", "players").From(messages.FromSecondariesOnly)); !errors.Is(err, messages.ErrNoLiveHost) {
+		t.Errorf("with the app's tags, which no member has: %v", err)
+	}
+	if err := read(a.Collection("game", "players", options.Collection().SetReadPreference(readpref.Nearest()))); err != nil {
+		t.Errorf("with a preference that has no tags: %v", err)
+	}
+}
+
+func TestACollectionsDatabaseIsTheOneThatItWasMadeFrom(t *testing.T) {
+	set := steady(t)
+	a := start(t, set)
+	seed(t, set, a, "players", numbered(1))
+	primary := set.Primary()
+	before := primary.Counters().Commands["distinct"]
+	c := a.Collection("game", "other", options.Collection().SetReadPreference(readpref.Primary())).NoBatch()
+	for range 10 {
+		if err := c.Database().Collection("players").Distinct(soon(t), "n", doc()).Err(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if n := primary.Counters().Commands["distinct"] - before; n != 0 {
+		t.Errorf("the primary has served %d reads of another collection's handle", n)
+	}
+}
+
+func TestASessionOfTheDriversIsRefused(t *testing.T) {
+	set := steady(t)
+	a := start(t, set)
+	c := seed(t, set, a, "players", numbered(1))
+	session, err := a.Client().StartSession()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer session.EndSession(soon(t))
+	ctx := mongo.NewSessionContext(soon(t), session)
+	_, inserted := c.InsertOne(ctx, doc("_id", 9))
+	for what, err := range map[string]error{
+		"a read": c.FindOne(ctx, doc("_id", 0)).Err(), "a write": inserted, "a command": a.RunCommand(ctx, "game", doc("ping", 1)).Err(),
+	} {
+		if e := (*messages.InvalidError)(nil); !errors.As(err, &e) || e.Field != "Context" {
+			t.Errorf("%s: %v", what, err)
+		}
+	}
+	if app.OutcomeOf(inserted) != messages.NotApplied {
+		t.Errorf("the outcome is %v", app.OutcomeOf(inserted))
+	}
+}
+
 func TestCommandsReadAndWrite(t *testing.T) {
 	set := steady(t)
 	a := start(t, set)
@@ -425,7 +482,7 @@ func TestCommandsReadAndWrite(t *testing.T) {
 	}
 	var hello struct{ Me string }
 	res := a.Database("game").RunCommand(ctx, doc("hello", 1), options.RunCmd().SetReadPreference(readpref.Primary()))
-	if err := res.Decode(&hello); err != nil || hello.Me != set.Primary().Host() {
+	if err := res.Decode(&hello); err != nil || !res.Acknowledged || hello.Me != set.Primary().Host() {
 		t.Errorf("the primary is %s, and %s has answered, %v", set.Primary().Host(), hello.Me, err)
 	}
 	if err := a.RunCommand(ctx, "game", doc("drop", "players")).Err(); !errors.Is(err, messages.ErrNotARead) {
@@ -444,7 +501,7 @@ func TestCommandsReadAndWrite(t *testing.T) {
 	}
 	res = a.RunWriteCommand(ctx, "game", doc("insert", "raw", "documents", bson.A{doc("_id", 1), doc("_id", 1), doc("_id", 2)}))
 	answer, err := res.Raw()
-	if !mongo.IsDuplicateKeyError(err) || app.OutcomeOf(err) != messages.Partial || answer.Lookup("n").AsInt64() != 1 {
+	if !mongo.IsDuplicateKeyError(err) || !res.Acknowledged || app.OutcomeOf(err) != messages.Partial || answer.Lookup("n").AsInt64() != 1 {
 		t.Errorf("an insert of which one is refused: %v, %v, %v", app.OutcomeOf(err), err, answer)
 	}
 	if n, err := a.Collection("game", "players").From(messages.FromPrimary).CountDocuments(ctx, doc()); n != 0 || err != nil {

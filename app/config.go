@@ -1,6 +1,7 @@
 package app
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"strings"
@@ -118,7 +119,8 @@ type Config struct {
 	Discover bool
 
 	// ReadTimeout and WriteTimeout are the deadlines of reads and writes that bring
-	// none. Default to DefaultReadTimeout and DefaultWriteTimeout.
+	// none. Default to the URI's timeoutMS, and to DefaultReadTimeout and
+	// DefaultWriteTimeout when it has none.
 	ReadTimeout, WriteTimeout time.Duration
 	// ReadQueue is how many reads may be unanswered at one time, and ReadQueueBytes how many bytes
 	// their commands may hold in memory together. Default to DefaultReadQueue and
@@ -180,15 +182,17 @@ type Config struct {
 
 	// ClientOptions may change the driver's options, after the URI was applied:
 	// registry, BSON options, credentials, TLS, dialer, monitors (which are called
-	// beside the app's own). What the app must own is refused by name.
+	// beside the app's own, and with contexts of its own: a command may be that of many
+	// reads or writes). What the app must own is refused by name.
 	ClientOptions func(*options.ClientOptions)
 }
 
 // ConfigError is returned by Start for what can never work.
 type ConfigError struct {
-	// Field is the field of Config, or the option of the URI or of ClientOptions.
+	// Field is the field of Config.
 	Field string
-	// Reason says what is wrong and what to write instead.
+	// Reason says what is wrong, such as which option of the URI, and what to write
+	// instead.
 	Reason string
 }
 
@@ -338,6 +342,9 @@ func (c *Config) prepare() (*mongoconn.URI, *options.ClientOptions, error) {
 		if err := c.checkLag(); err != nil {
 			return nil, nil, err
 		}
+	}
+	if d := uri.Options.Timeout; d != nil && *d > 0 {
+		c.ReadTimeout, c.WriteTimeout = cmp.Or(c.ReadTimeout, *d), cmp.Or(c.WriteTimeout, *d)
 	}
 	o := *uri.Options
 	if err := c.apply(&o); err != nil {

@@ -9,6 +9,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/evenkeel/evenkeel/internal/mongoconn"
 	"github.com/evenkeel/evenkeel/messages"
 )
 
@@ -67,6 +68,19 @@ func TestAMaxLagThatIsShorterThanTheHeartbeatIsRefused(t *testing.T) {
 	}
 }
 
+func TestTheURIsTimeoutIsTheDeadlineOfWhatTheConfigSaysNothingAbout(t *testing.T) {
+	for timeout, want := range map[string]time.Duration{"": 0, "&timeoutMS=0": 0, "&timeoutMS=700": 700 * time.Millisecond} {
+		c := Config{URI: "mongodb://127.0.0.1:1/?replicaSet=rs0" + timeout}
+		if _, _, err := c.prepare(); err != nil || c.ReadTimeout != want || c.WriteTimeout != want {
+			t.Errorf("%q: %v and %v, %v", timeout, c.ReadTimeout, c.WriteTimeout, err)
+		}
+		c.ReadTimeout, c.WriteTimeout = time.Second, 0
+		if _, _, err := c.prepare(); err != nil || c.ReadTimeout != time.Second || c.WriteTimeout != want {
+			t.Errorf("%q, with a ReadTimeout: %v and %v, %v", timeout, c.ReadTimeout, c.WriteTimeout, err)
+		}
+	}
+}
+
 func TestAnAppStartsAndLivesWhileNoNameServerAnswers(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		a, err := Start(t.Context(), Config{URI: "mongodb+srv://cluster.example.test/", Resolver: nowhere{}})
@@ -83,4 +97,24 @@ func TestAnAppStartsAndLivesWhileNoNameServerAnswers(t *testing.T) {
 			t.Error(err)
 		}
 	})
+}
+
+func TestAClientThatIsMadeWhileTheAppStopsIsClosed(t *testing.T) {
+	a, err := Start(t.Context(), Config{URI: "mongodb+srv://cluster.example.test/", Resolver: nowhere{}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	uri, err := mongoconn.ParseURI("mongodb://127.0.0.1:1/?replicaSet=rs0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	a.stopping.Store(true) // It has looked for a client, and found none.
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	if err := a.connect(ctx, uri); !errors.Is(err, messages.ErrStopped) || a.Client() != nil {
+		t.Errorf("connected with %v", err)
+	}
+	if err := a.StopAndCancel(); err != nil { // Main looks for goroutines that are left.
+		t.Error(err)
+	}
 }

@@ -36,6 +36,7 @@ type Cursor struct {
 	came   int64            // documents in all batches so far
 	err    error
 
+	tailable  bool
 	batchSize int32
 	maxAwait  *time.Duration
 	comment   any
@@ -80,7 +81,7 @@ func (c *Cursor) next(ctx context.Context, wait bool) bool {
 		ctx = context.Background()
 	}
 	if wait && c.maxAwait != nil {
-		if deadline, ok := ctx.Deadline(); ok && time.Until(deadline) <= *c.maxAwait {
+		if deadline, ok := ctx.Deadline(); ok && ctx.Err() == nil && time.Until(deadline) <= *c.maxAwait {
 			c.err = &messages.InvalidError{Field: "MaxAwaitTime", Err: fmt.Errorf("%v is not less than the time that the context leaves", *c.maxAwait)}
 			return false
 		}
@@ -162,7 +163,8 @@ func (c *Cursor) Close(ctx context.Context) error {
 
 // All decodes all documents that are left, those that Next has not come to, into
 // results, a pointer to a slice, which is overwritten, and closes the cursor. On an
-// error the slice stays as it was.
+// error the slice stays as it was. Of a tailing cursor they are all up to the first time
+// that the server has no more.
 func (c *Cursor) All(ctx context.Context, results any) error {
 	target := reflect.ValueOf(results)
 	if target.Kind() != reflect.Pointer || target.IsNil() {
@@ -202,6 +204,9 @@ func (c *Cursor) All(ctx context.Context, results any) error {
 		}
 		if c.err = c.more(ctx); c.err != nil {
 			return c.err
+		}
+		if c.tailable && len(c.batch) == 0 {
+			break
 		}
 	}
 	target.Set(out)

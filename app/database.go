@@ -55,7 +55,7 @@ func (d *Database) Name() string { return d.db }
 // are the app's (Config.URI, Config.ClientOptions): with one of them, every operation of
 // the handle fails with a *messages.InvalidError that names it.
 func (d *Database) Collection(name string, opts ...options.Lister[options.CollectionOptions]) *Collection {
-	c := &Collection{scope: d.scope, name: name}
+	c := &Collection{scope: d.scope, parent: d, name: name}
 	o, err := resolve(opts)
 	if err != nil {
 		c.err = err
@@ -91,8 +91,9 @@ func (s *scope) prefer(field string, rp *readpref.ReadPref) error {
 // sent once. A command that may write is refused with messages.ErrNotARead: see
 // RunWriteCommand.
 //
-// A command's reply has no place for a Session's token to act on: the command does
-// not wait for the session's own writes.
+// In a Session a find, aggregate, count or distinct waits for what the session has seen,
+// unless it has a readConcern of its own. Other commands have no place to say that, and
+// do not wait.
 func (d *Database) RunCommand(ctx context.Context, cmd any, opts ...options.Lister[options.RunCmdOptions]) *SingleResult {
 	s := d.scope
 	o, err := resolve(opts)
@@ -106,7 +107,7 @@ func (d *Database) RunCommand(ctx context.Context, cmd any, opts ...options.List
 	if err != nil {
 		return d.app.single(nil, err)
 	}
-	return d.app.single(rep.Document, nil)
+	return d.app.acknowledged(rep.Document, nil)
 }
 
 // RunWriteCommand sends any other command, such as createIndexes or an aggregate
@@ -117,7 +118,7 @@ func (d *Database) RunCommand(ctx context.Context, cmd any, opts ...options.List
 // say that some of it was done, and Unknown, where it may have been.
 func (d *Database) RunWriteCommand(ctx context.Context, cmd any) *SingleResult {
 	rep, err := d.write(ctx, &messages.Write{Database: d.db, Operation: messages.Command{Document: cmd}})
-	return d.app.single(rep.Document, err)
+	return d.app.acknowledged(rep.Document, err)
 }
 
 // asking makes a read of this scope.

@@ -70,7 +70,9 @@ func (m *members) run(ctx context.Context) {
 	for {
 		select {
 		case <-m.changed:
-			m.follow(ctx)
+			if ctx.Err() == nil {
+				m.follow(ctx)
+			}
 		case <-ctx.Done():
 			return
 		}

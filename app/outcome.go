@@ -12,11 +12,13 @@ import (
 // became of the write:
 //
 //   - Applied: err is nil, or mongo.ErrNoDocuments of a FindOneAnd… that matched
-//     nothing.
+//     nothing, or an *OutcomeError of one whose document was lost with its reply: see
+//     Collection.Verify.
 //   - NotApplied: it was refused, or is proven not to have been executed. Whether
 //     to send it again is a question to messages.Retryable.
-//   - Partial: an InsertMany, some documents of which were inserted; err is a
-//     mongo.BulkWriteException.
+//   - Partial: an InsertMany, some documents of which were inserted, whose err is a
+//     mongo.BulkWriteException; or a RunWriteCommand whose statements were refused in
+//     part, whose err is an *OutcomeError.
 //   - Unknown: it was sent and nobody can say; err matches
 //     messages.ErrUnknownOutcome. Do not send it again blindly.
 //
@@ -32,7 +34,7 @@ func OutcomeOf(err error) messages.Outcome {
 }
 
 // OutcomeError is returned by a write whose outcome cannot be seen from the
-// error alone: a time-out before the write was sent, for one. Others are returned as they
+// error alone: a context that was over before the write was sent, for one. Others are returned as they
 // are, with the driver's own types. Errors.As and errors.Is look through it.
 type OutcomeError struct {
 	Outcome messages.Outcome

@@ -65,6 +65,9 @@ func (c *Config) adopt(rp *readpref.ReadPref) error {
 // handlePreference is what an option of one handle means.
 func handlePreference(field string, rp *readpref.ReadPref) (preference, error) {
 	p := preferenceOf(rp)
+	if p.tags == nil {
+		p.tags = []messages.TagSet{} // Not the app's.
+	}
 	if p.maxLag != 0 {
 		return p, &messages.InvalidError{Field: field, Err: errors.New("maxStaleness is one for the whole app; use Config.MaxLag")}
 	}

@@ -17,7 +17,8 @@ import (
 // be one for each player. Its methods, and those of its handles, are safe for
 // concurrent use; operations that overlap are in no order. What holds past a rollback
 // are majority writes (the default), and reads with readConcernLevel=majority in the
-// URI. Commands (Database.RunCommand) do not wait.
+// URI. Of commands (Database.RunCommand) only find, aggregate, count and distinct wait, unless
+// they have a readConcern of their own.
 type Session struct {
 	app *App
 

@@ -6,7 +6,7 @@ import "go.mongodb.org/mongo-driver/v2/bson"
 // the methods of mongo.SingleResult. The driver can make one of those from a document too,
 // but not without copying it four times, and knows nothing of BSON options then.
 type SingleResult struct {
-	// Acknowledged is as in mongo.SingleResult: a FindOneAnd… was acknowledged.
+	// Acknowledged is as in mongo.SingleResult: a FindOneAnd… or a command was acknowledged.
 	Acknowledged bool
 
 	doc   bson.Raw // nil with an error, but for that of a command's statements
@@ -27,6 +27,13 @@ func (r *SingleResult) Decode(v any) error {
 		return r.err
 	}
 	return r.codec.decode(r.doc, v)
+}
+
+// acknowledged makes the result of a command.
+func (a *App) acknowledged(doc bson.Raw, err error) *SingleResult {
+	r := a.single(doc, err)
+	r.Acknowledged = err == nil || doc != nil
+	return r
 }
 
 // single makes the result of a document, or of an error.

@@ -299,6 +299,31 @@ func TestAVerifiedWriteWhoseReplyLeavesItOpenIsSettled(t *testing.T) {
 	}
 }
 
+func TestWhatAWriteOfManyHasDoneIsThereWithItsError(t *testing.T) {
+	set := steady(t)
+	a := start(t, set)
+	c := seed(t, set, a, "players", numbered(3))
+	ctx := soon(t)
+	open := func(command string) {
+		failPoint(t, set.Primary(), 1, doc("failCommands", bson.A{command},
+			"writeConcernError", doc("code", 64, "errmsg", "waiting for replication timed out")))
+	}
+	open("update")
+	updated, err := c.UpdateMany(ctx, doc(), doc("$set", doc("v", 1)))
+	if app.OutcomeOf(err) != messages.Unknown || updated == nil || updated.MatchedCount != 3 || updated.ModifiedCount != 3 {
+		t.Errorf("an update that may be rolled back: %+v, %v", updated, err)
+	}
+	open("delete")
+	deleted, err := c.DeleteMany(ctx, doc("n", doc("$gt", 0)))
+	if app.OutcomeOf(err) != messages.Unknown || deleted == nil || deleted.DeletedCount != 2 {
+		t.Errorf("a delete that may be rolled back: %+v, %v", deleted, err)
+	}
+	updated, err = c.UpdateMany(ctx, doc(), doc("$inc", doc("_id", 1)))
+	if err == nil || updated == nil || updated.ModifiedCount != 0 {
+		t.Errorf("an update that stops: %+v, %v", updated, err)
+	}
+}
+
 func TestAWriteOfWhichOnlyErrorsAreWantedSaysThatItWasAcknowledgedAndNoMore(t *testing.T) {
 	set := steady(t)
 	a := start(t, set)
@@ -360,5 +385,33 @@ func TestWritesOfOneKeyKeepTheirOrderInTheirLane(t *testing.T) {
 				t.Fatalf("%d has %v", id, got.Saves)
 			}
 		}
+	}
+}
+
+func TestASecondStopHurriesTheFirst(t *testing.T) {
+	set := steady(t)
+	a := start(t, set)
+	c := seed(t, set, a, "players", numbered(1))
+	set.Primary().Kill() // The others may not replace it.
+	eventually(t, "the primary is gone", func() bool { return a.Stat().Primary == "" })
+	ctx, cancel := context.WithTimeout(context.Background(), time.Hour)
+	defer cancel()
+	written, stopped := make(chan error, 1), make(chan error, 1)
+	go func() {
+		_, err := c.UpdateOne(ctx, doc("_id", 0), doc("$inc", doc("n", 1)))
+		written <- err
+	}()
+	eventually(t, "the write is held", func() bool { return a.Stat().Writes.Queued == 1 })
+	go func() { stopped <- a.Stop(context.Background()) }()
+	eventually(t, "it is stopping", func() bool { return errors.Is(c.FindOne(soon(t), doc("_id", 0)).Err(), messages.ErrStopped) })
+	var undone *app.StopError
+	if err := a.StopAndCancel(); !errors.As(err, &undone) || len(undone.NotApplied) != 1 || !errors.Is(err, context.Canceled) {
+		t.Errorf("the second: %v", err)
+	}
+	if err := <-stopped; !errors.As(err, &undone) {
+		t.Errorf("the first: %v", err)
+	}
+	if err := <-written; app.OutcomeOf(err) != messages.NotApplied {
+		t.Errorf("the write: %v", err)
 	}
 }

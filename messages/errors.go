@@ -151,7 +151,8 @@ func after(hosts []string, last error) (s string) {
 // DeadlineError is returned when the deadline passed. It matches ErrDeadline and
 // context.DeadlineExceeded, so that mongo.IsTimeout holds for it.
 type DeadlineError struct {
-	// Phase says where the request was: "queued", "held" (for a primary) or "sent".
+	// Phase says where the request was: "queued", "held" (a read for a host, a
+	// write for a primary or its login) or "sent".
 	Phase string
 	// After is how long it had been there.
 	After time.Duration
@@ -328,6 +329,7 @@ func (e *PanicError) Unwrap() error {
 
 // Retryable reports whether sending the same request again is both safe and of
 // use later: it is a read, or was certainly not executed, and what stood in the way passes.
+// Of a *CursorLostError it is the query that may be sent again, not the GetMore.
 func Retryable(err error) bool {
 	if errors.Is(err, ErrUnknownOutcome) {
 		return false // It may have been executed.

@@ -7,7 +7,7 @@ import (
 )
 
 // Event is something that happened to a host, to the set or to a queue. Each
-// kind is a struct of its own; all embed Header.
+// kind is a struct of its own; all embed Header. In JSON its durations are nanoseconds.
 type Event interface {
 	// Head returns the event's number, time and host.
 	Head() Header
@@ -51,7 +51,8 @@ const (
 
 // Header is what every event has. The app fills in Seq and Time as it publishes.
 type Header struct {
-	// Seq rises by one with every event of an app; a gap is a dropped event.
+	// Seq rises by one with every event of an app. After the present state, with which a
+	// subscription starts, a gap in one to all kinds is a dropped event.
 	Seq uint64 `json:"seq"`
 	// Time is when it was published.
 	Time time.Time `json:"time"`
@@ -132,12 +133,14 @@ type HostEjected struct {
 // HostRestored: an ejected host serves again.
 type HostRestored struct {
 	Header
+	// After is how long it was out.
 	After time.Duration `json:"after"`
 	// Floor says that it is as slow as it was, and that too few hosts were left without it.
 	Floor bool `json:"floor"`
 }
 
-// HostRestarting: the supervisor restarts a slave that failed.
+// HostRestarting: the supervisor restarts a slave that failed. Of the same wrong host it is
+// told once in an outage; a panic is logged instead.
 type HostRestarting struct {
 	Header
 	Reason string `json:"reason"`
@@ -174,6 +177,7 @@ type ReadsDegraded struct {
 // ReadsRestored: those of which ReadsDegraded was told go where they should again.
 type ReadsRestored struct {
 	Header
+	// After is how long they did not.
 	After time.Duration `json:"after"`
 }
 
@@ -192,10 +196,11 @@ type WritesResumed struct {
 	Header
 	// Held is how many writes had to wait; Expired of them passed their
 	// deadline meanwhile, and Sent go out now.
-	Held    int           `json:"held"`
-	Sent    int           `json:"sent"`
-	Expired int           `json:"expired"`
-	After   time.Duration `json:"after"`
+	Held    int `json:"held"`
+	Sent    int `json:"sent"`
+	Expired int `json:"expired"`
+	// After is for how long they had waited.
+	After time.Duration `json:"after"`
 }
 
 // WritesBlocked: writes of a lane wait behind one that has been on the wire for a second
@@ -211,7 +216,8 @@ type WritesBlocked struct {
 // WritesUnblocked: that write, or batch of writes, is done.
 type WritesUnblocked struct {
 	Header
-	Lane  int           `json:"lane"`
+	Lane int `json:"lane"`
+	// After is how long they had waited.
 	After time.Duration `json:"after"`
 }
 

@@ -132,7 +132,7 @@ type ReadReply struct {
 	Document bson.Raw
 	// Documents is the batch of Find, Aggregate or GetMore.
 	Documents []bson.Raw
-	// Cursor names the rest of a Find or Aggregate, nil when there is none. Who
+	// Cursor names the rest of a Find, an Aggregate or a GetMore, nil when there is none. Who
 	// does not want the rest sends CloseCursor.
 	Cursor *Cursor
 	// Count is Count's and EstimatedCount's number.

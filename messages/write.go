@@ -174,7 +174,8 @@ type WriteReply struct {
 	Err error
 	// Result is the driver's own result type, as the operation's comment says. It is
 	// nil for a write that asked for ErrorsOnly, and for an update or a delete whose
-	// outcome was settled.
+	// outcome was settled. With an error it is there where the driver has one: for an
+	// InsertMany, UpdateMany or DeleteMany with errors in the server's reply.
 	Result any
 	// Document is FindOneAnd…'s document or Command's whole reply.
 	Document bson.Raw
@@ -186,7 +187,7 @@ type WriteReply struct {
 	// found out afterwards, by the lane's fence and a majority read.
 	Settled bool
 	// OrderOpen says that this write, whose outcome is Unknown, might yet take effect
-	// after later writes of its lane: a multi-document write or a Command has no fence.
+	// after later writes of its lane: an UpdateMany, a DeleteMany or a Command has no fence.
 	OrderOpen bool
 	// Correlation is the Write's own.
 	Correlation any

@@ -74,8 +74,8 @@ func (m *Member) IsSecondary() bool { return m.status().Role == repl.Secondary }
 // Running reports whether the member has a process, be it frozen.
 func (m *Member) Running() bool { return m.server.Load() != nil }
 
-// State is the member's state in the server's own words (PRIMARY, SECONDARY,
-// RECOVERING, STARTUP2, ROLLBACK, REMOVED), else STANDALONE, FROZEN or DOWN.
+// State is the member's state in the server's own words (PRIMARY, SECONDARY, ARBITER,
+// STARTUP, STARTUP2, RECOVERING, ROLLBACK, REMOVED), else STANDALONE, FROZEN or DOWN.
 func (m *Member) State() string {
 	m.mu.Lock()
 	defer m.mu.Unlock()

@@ -173,8 +173,11 @@ func (a *answer) multi() verdict {
 	if len(a.ex.errors) == 0 && a.ex.concern == nil {
 		return verdict{reply: &messages.WriteReply{Outcome: messages.Applied, Result: a.res.value, Token: a.token}}
 	}
-	if len(a.ex.errors) == 0 || a.doubtful || a.ex.concern != nil {
-		return verdict{doubt: &doubt{cause: a.res.err, executed: !a.doubtful}}
+	if a.doubtful {
+		return verdict{doubt: &doubt{cause: a.res.err}}
+	}
+	if a.ex.concern != nil {
+		return verdict{doubt: &doubt{cause: a.res.err, executed: true, result: a.res.value}}
 	}
 	docs, isInsert := documentsOf(a.first().Cmd.Operation)
 	switch {
@@ -189,11 +192,11 @@ func (a *answer) multi() verdict {
 		}
 		return verdict{reply: &messages.WriteReply{Outcome: outcome, Err: a.res.err, Result: a.res.value, Token: a.token}}
 	case atOnce(int32(a.ex.errors[0].Code)):
-		return verdict{reply: &messages.WriteReply{Outcome: messages.NotApplied, Err: a.res.err, Token: a.token}}
+		return verdict{reply: &messages.WriteReply{Outcome: messages.NotApplied, Err: a.res.err, Result: a.res.value, Token: a.token}}
 	}
 	// The server stops an update or a delete of many at the first document that
 	// fails, and does not count those before it.
-	return verdict{doubt: &doubt{cause: a.res.err, executed: true}}
+	return verdict{doubt: &doubt{cause: a.res.err, executed: true, result: a.res.value}}
 }
 
 // command reads the reply to a command of the game's own whose statements were refused, some or all. What it

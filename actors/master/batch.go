@@ -138,6 +138,8 @@ type doubt struct {
 	// executed says that the server did execute it, and cannot say whether that
 	// will last (a write concern error).
 	executed bool
+	// result is the driver's, of which the cause is the error; nil for none.
+	result any
 	// idle is the reply to a later attempt, which has changed nothing. It is the
 	// truth unless an earlier attempt has changed something after it.
 	idle *messages.WriteReply

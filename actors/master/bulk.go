@@ -24,6 +24,7 @@ func (a *answer) bulk() {
 	var refusal mongo.WriteException
 	if failed < len(a.items) {
 		refusal = refusalOf(said[failed])
+		refusal.Labels = a.ex.labels
 	}
 	for i, it := range a.items {
 		switch {

@@ -58,7 +58,7 @@ type Config struct {
 	MaxBatchBytes int
 	// WriteConcern is that of the client that is logged in with, for writes that name none.
 	// It is not sent again; it tells how much a write found on a majority is worth. Nil is
-	// the server's default.
+	// a majority, which mongoconn.OpenSet gives a client that names none.
 	WriteConcern *writeconcern.WriteConcern
 	// Hosts describes every configured host, for the error of a write that has found no
 	// primary. Optional.

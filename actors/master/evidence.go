@@ -183,7 +183,9 @@ func (e *evidence) dismiss(sent []attempt) {
 
 func (e *evidence) unknown(i int, sent []attempt, why error) {
 	d := e.b.verdicts[i].doubt
-	e.b.verdicts[i] = verdict{reply: e.b.items[i].unknown(errors.Join(d.cause, why), sent, !d.executed)}
+	rep := e.b.items[i].unknown(errors.Join(d.cause, why), sent, !d.executed)
+	rep.Result = d.result
+	e.b.verdicts[i] = verdict{reply: rep}
 }
 
 // conclude turns every doubt into a reply, or into another try. Why is what kept

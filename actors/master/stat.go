@@ -13,7 +13,8 @@ type Stat struct {
 	// for; Bytes is what all of them hold.
 	Queued, OnWire int
 	Bytes          int64
-	// HeldFor is for how long writes have waited for a primary, 0 when none does.
+	// HeldFor is for how long writes have waited for a primary, or for one that lets the
+	// master log in; 0 when none does.
 	HeldFor time.Duration
 	// Lanes has an element for each lane.
 	Lanes []LaneStat

@@ -139,8 +139,10 @@ func (h *Hub) Publish(e messages.Event) {
 func aspect(k messages.Kind) string {
 	switch k {
 	case messages.KindHostDialing, messages.KindHostLive, messages.KindHostStandby, messages.KindHostLost,
-		messages.KindWrongHost, messages.KindDuplicateHost, messages.KindHostEjected, messages.KindHostRestored:
+		messages.KindWrongHost, messages.KindDuplicateHost:
 		return "host"
+	case messages.KindHostEjected, messages.KindHostRestored:
+		return "ejection"
 	case messages.KindRoleChanged:
 		return "role"
 	case messages.KindPrimaryChanged:
@@ -157,7 +159,7 @@ func aspect(k messages.Kind) string {
 
 // remember keeps the latest event of each aspect of each host, and forgets a
 // host that is no member any more. A host that is live anew has said its role with
-// that: an older change of role is forgotten. h.mu must be held.
+// that: an older change of role is forgotten. Who is live, or is not, is not ejected any more. h.mu must be held.
 func (h *Hub) remember(e messages.Event) {
 	if ejected, ok := e.(messages.HostEjected); ok && ejected.Floor {
 		return // It was not: the host is still in the state it was in.
@@ -171,6 +173,7 @@ func (h *Hub) remember(e messages.Event) {
 		was := aspect(old.Kind())
 		return kind == messages.KindMemberRemoved && host != "" ||
 			was == a && a != "" ||
+			a == "host" && was == "ejection" ||
 			kind == messages.KindHostLive && was == "role"
 	})
 	if a != "" {

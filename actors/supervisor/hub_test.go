@@ -52,6 +52,29 @@ func TestASubscriptionStartsWithThePresentState(t *testing.T) {
 	}
 }
 
+func TestAHostThatWasEjectedIsToldOfWithItsRole(t *testing.T) {
+	h := NewHub(0)
+	at := messages.Header{Host: "a:1"}
+	for _, step := range []struct {
+		event messages.Event
+		want  []string
+	}{
+		{live("a:1"), []string{"HostLive a:1"}},
+		{messages.HostEjected{Header: at}, []string{"HostLive a:1", "HostEjected a:1"}},
+		{messages.RoleChanged{Header: at}, []string{"HostLive a:1", "HostEjected a:1", "RoleChanged a:1"}},
+		{messages.HostRestored{Header: at}, []string{"HostLive a:1", "RoleChanged a:1", "HostRestored a:1"}},
+		{lost("a:1"), []string{"RoleChanged a:1", "HostLost a:1"}},
+		{live("a:1"), []string{"HostLive a:1"}},
+	} {
+		h.Publish(step.event)
+		s := h.Subscribe()
+		if got := drain(s); !slices.Equal(got, step.want) {
+			t.Errorf("after %s: got %q, want %q", step.event.Kind(), got, step.want)
+		}
+		s.Cancel()
+	}
+}
+
 func TestAnOldRoleIsForgottenWhenTheHostIsLiveAnew(t *testing.T) {
 	h := NewHub(0)
 	h.Publish(live("a:1"))

@@ -22,7 +22,8 @@ const (
 )
 
 // Supervisor is the actor above all others of an app. It restarts any child that
-// fails, at once and without end: no host is given up. What a child needs to wait for, its
+// fails, at once and without end: no host is given up. Only one that panics again and
+// again has a pause before. What a child needs to wait for, its
 // next incarnation waits for itself, alive and answering.
 type Supervisor struct {
 	system   *actor.ActorSystem
@@ -35,6 +36,7 @@ type Supervisor struct {
 	// The actor's: its children by name, and who waits for the end of one.
 	children map[string]*actor.PID
 	ends     map[string][]chan<- struct{}
+	stopping bool
 }
 
 // reporter is a failure that says which events tell of it.
@@ -58,6 +60,7 @@ type remove struct {
 type restart struct {
 	sup   actor.Supervisor
 	child *actor.PID
+	of    *actor.PID // what Spawn made of the name then: another one may have it by now
 }
 
 // IgnoreDeadLetterLogging keeps one that comes after the stop out of the host's log.
@@ -136,6 +139,11 @@ type root Supervisor
 func (r *root) Receive(ctx actor.Context) {
 	switch msg := ctx.Message().(type) {
 	case *spawn:
+		if r.stopping {
+			// The framework would start it, and wait for its end without ever stopping it.
+			msg.done <- messages.ErrStopped
+			return
+		}
 		msg.done <- r.start(ctx, msg)
 	case *remove:
 		pid := r.children[msg.name]
@@ -146,9 +154,11 @@ func (r *root) Receive(ctx actor.Context) {
 		r.ends[msg.name] = append(r.ends[msg.name], msg.done)
 		ctx.Stop(pid)
 	case *restart:
-		(*strategy)(r).restart(msg.sup, msg.child)
+		(*strategy)(r).restart(msg)
 	case *actor.Terminated:
 		r.ended(msg.Who)
+	case *actor.Stopping:
+		r.stopping = true
 	case *actor.Stopped:
 		close(r.stopped)
 	}
@@ -198,6 +208,7 @@ type strategy Supervisor
 // supervisor's goroutine.
 func (s *strategy) HandleFailure(_ *actor.ActorSystem, sup actor.Supervisor, child *actor.PID, rs *actor.RestartStatistics, reason, _ any) {
 	s.restarts.Add(1)
+	again := &restart{sup, child, s.children[(*Supervisor)(s).nameOf(child)]}
 	pause := time.Duration(0)
 	// Whatever goes wrong in telling of it, the child is restarted.
 	defer func() {
@@ -205,14 +216,14 @@ func (s *strategy) HandleFailure(_ *actor.ActorSystem, sup actor.Supervisor, chi
 			s.log.Error().Interface("panic", v).Bytes("stack", debug.Stack()).Msg("panic while an actor's failure was told")
 		}
 		if pause == 0 {
-			s.restart(sup, child)
+			s.restart(again)
 			return
 		}
 		time.AfterFunc(pause, func() {
 			select {
 			case <-s.stopped:
 			default:
-				s.system.Root.Send(s.pid, &restart{sup, child})
+				s.system.Root.Send(s.pid, again)
 			}
 		})
 	}()
@@ -255,12 +266,12 @@ func storms(rs *actor.RestartStatistics) bool {
 // restart restarts a child, unless it has been told to stop: a restart that comes after
 // the stop brings the framework's actor back to life. It is called in the supervisor's
 // goroutine.
-func (s *strategy) restart(sup actor.Supervisor, child *actor.PID) {
-	name := (*Supervisor)(s).nameOf(child)
-	if name == "" || len(s.ends[name]) > 0 {
+func (s *strategy) restart(again *restart) {
+	name := (*Supervisor)(s).nameOf(again.child)
+	if s.stopping || name == "" || s.children[name] != again.of || len(s.ends[name]) > 0 {
 		return
 	}
-	sup.RestartChildren(child)
+	again.sup.RestartChildren(again.child)
 }
 
 func asError(reason any) error {

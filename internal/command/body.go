@@ -206,7 +206,7 @@ func (d *body) optValue(e *Encoder, key, field string, v any) {
 	if v == nil || d.err != nil {
 		return
 	}
-	raw, err := e.value(field, v)
+	raw, err := e.Value(field, v)
 	if err != nil {
 		d.err = err
 		return

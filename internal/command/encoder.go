@@ -131,8 +131,8 @@ func (e *Encoder) configure(enc *bson.Encoder) {
 	}
 }
 
-// value encodes any value, such as a comment or a hint.
-func (e *Encoder) value(field string, v any) (bson.RawValue, error) {
+// Value encodes any value, such as a comment or a hint.
+func (e *Encoder) Value(field string, v any) (bson.RawValue, error) {
 	doc, err := e.marshal(bson.D{{Key: "v", Value: v}})
 	if err != nil {
 		return bson.RawValue{}, invalid(field, err)

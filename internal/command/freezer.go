@@ -78,7 +78,7 @@ func (f *freezer) optValue(field string, v *any) {
 	if *v == nil || f.err != nil {
 		return
 	}
-	raw, err := f.value(field, *v)
+	raw, err := f.Value(field, *v)
 	if err != nil {
 		f.fail(err)
 		return

@@ -164,13 +164,14 @@ var (
 )
 
 // mayBe reports whether a document may be the one that a Point read asks for. Where the
-// server may take more values for equal than is known here (see Batch.Match), it may.
+// server may take more values for equal than is known here (see Batch.Match), it may. So it may
+// where the _id is an array, as only a view's can be: that matches by each of its elements.
 func (r *Read) mayBe(doc bson.Raw) bool {
 	if r.Class != Point || r.tail == 0 || !matchable(r.ID) || hasText(r.ID) {
 		return true
 	}
 	id := find(doc, "_id")
-	return !id.IsZero() && (!matchable(id) || keyOf(id) == keyOf(r.ID))
+	return !id.IsZero() && (id.Type == bson.TypeArray || !matchable(id) || keyOf(id) == keyOf(r.ID))
 }
 
 func (r *Read) malformed(field string) error {

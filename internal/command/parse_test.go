@@ -87,6 +87,8 @@ func TestADocumentThatAPointReadHasNotAskedForIsAnError(t *testing.T) {
 		{id, doc("_id", id), true}, {id, doc("_id", bson.NewObjectID()), false}, {7, doc("x", 7), false},
 		// What the server may take for equal is not known here.
 		{7, doc("_id", decimal), true}, {decimal, doc("_id", 8), true}, {"ann", doc("_id", "ANN"), true},
+		// In a view.
+		{7, doc("_id", bson.A{"x", 7}), true},
 	} {
 		r := encodeRead(t, &enc, "players", messages.FindOne{Filter: doc("_id", c.asked)})
 		var rep messages.ReadReply

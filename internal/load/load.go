@@ -19,8 +19,8 @@ import (
 // second. A host that stays slow is not found out by this, but ejected by its slave.
 const peakDecay = 300 * time.Millisecond
 
-// failLeast and failMost are what a read that failed counts for, as if it had taken so long: the least
-// for the first of some in a row, twice as much for each further one, and the most in the end.
+// failLeast and failMost are what a read that failed counts for, as if it had taken so long: twice
+// the least for the first of some in a row, twice as much for each further one, and the most in the end.
 const (
 	failLeast = time.Millisecond
 	failMost  = time.Second

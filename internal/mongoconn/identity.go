@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
+	"slices"
 	"strconv"
 	"sync"
 	"time"
@@ -56,8 +57,8 @@ type DialerConfig struct {
 	ConnectTimeout time.Duration
 	// Resolver defaults to net.DefaultResolver.
 	Resolver Resolver
-	// Forget lets go of the verified address when it cannot be reached any more, or
-	// is somebody else's, and resolves the name again. Without it a Dialer stays
+	// Forget lets go of the verified address when it cannot be reached any more, says
+	// nothing, or is somebody else's, and resolves the name again. Without it a Dialer stays
 	// with its address for life: its owner makes a new one.
 	Forget bool
 	// Moved is called when the name has come to mean other addresses, and the verified one is
@@ -106,6 +107,7 @@ type Dialer struct {
 	refused map[netip.Addr]bool
 	refusal error      // the latest of them
 	pinned  netip.Addr // the address that has passed
+	mute    netip.Addr // one that has let a socket in of late, and said nothing over it
 }
 
 // NewDialer returns a Dialer, or says what is wrong with cfg.Host.
@@ -240,6 +242,7 @@ func (d *Dialer) candidates(ctx context.Context) ([]netip.Addr, error) {
 	} else if found, err = d.cfg.Resolver.LookupNetIP(ctx, "ip", d.name); err != nil {
 		return nil, err
 	}
+	found = slices.Clone(found) // It is the Resolver's.
 	for i, ip := range found {
 		found[i] = ip.Unmap()
 	}
@@ -251,6 +254,9 @@ func (d *Dialer) candidates(ctx context.Context) ([]netip.Addr, error) {
 	// Another socket may have resolved the name meanwhile: its answer stands.
 	if list = d.untried(); len(list) > 0 {
 		return list, nil
+	}
+	if i := slices.Index(found, d.mute); i >= 0 {
+		found = append(slices.Delete(found, i, i+1), d.mute)
 	}
 	d.addrs = found
 	return found, nil
@@ -310,6 +316,9 @@ func (d *Dialer) accept(c *Conn) error {
 		return errMoved
 	}
 	d.pinned = c.at
+	if d.mute == c.at {
+		d.mute = netip.Addr{}
+	}
 	d.startWatch()
 	return nil
 }
@@ -355,6 +364,10 @@ func (d *Dialer) untrack(c *Conn) {
 	if _, open := d.conns[c]; open { // Not closed before, nor cut.
 		d.pace.ended(c.born, time.Now())
 		delete(d.conns, c)
+		if d.cfg.Forget && !c.verified.Load() && c.at.IsValid() && (d.pinned == c.at || !d.pinned.IsValid()) {
+			d.forget()
+			d.mute = c.at
+		}
 	}
 }
 

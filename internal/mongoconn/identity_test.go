@@ -124,33 +124,92 @@ func TestAForgetfulDialerFollowsANameThatMoved(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer d.Shut()
-	greet := func() error {
-		nc, err := d.DialContext(patient(t), "tcp", "")
-		if err != nil {
-			return err
-		}
-		defer nc.Close()
-		if _, err := nc.Write(message(0, false, 0, bson.D{{Key: "hello", Value: 1}})); err != nil {
-			return err
-		}
-		_, err = nc.Read(make([]byte, 10))
-		return err
-	}
-	if err := greet(); err != nil {
+	if _, err := greet(t, d); err != nil {
 		t.Fatal(err)
 	}
 	table["a.test"] = both23[1:]
 	one.stop()
-	if err := greet(); err == nil {
+	if _, err := greet(t, d); err == nil {
 		t.Fatal("a stopped server answers")
 	}
-	if err := greet(); err != nil {
+	if _, err := greet(t, d); err != nil {
 		t.Fatal(err)
 	}
 	if two.opened() != 1 {
 		t.Error("the new address was not dialled")
 	}
 }
+
+func TestAForgetfulDialerTriesAnotherAddressThanTheOneThatSaysNothing(t *testing.T) {
+	one, two, port := twins(t)
+	me := member("a.test:"+port, "rs0")
+	one.says(me)
+	two.says(me)
+	for name, table := range map[string]names{
+		"its name has moved":       {"a.test": both23[:1]},
+		"its name has two, pinned": {"a.test": both23},
+	} {
+		expect := Expect{Address: "a.test:" + port}
+		d, err := NewDialer(DialerConfig{Host: "a.test:" + port, Check: expect.check, Resolver: table, Forget: true})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := greet(t, d); err != nil {
+			t.Fatal(err)
+		}
+		if len(table["a.test"]) == 1 {
+			table["a.test"] = both23[1:]
+		}
+		// It lets a socket in, and nothing comes of it.
+		nc, err := d.DialContext(patient(t), "tcp", "")
+		if err != nil || nc.RemoteAddr().(*net.TCPAddr).AddrPort().Addr() != both23[0] {
+			t.Fatalf("%s: dialled %v, %v", name, nc, err)
+		}
+		nc.Close()
+		if at, err := greet(t, d); err != nil || at != both23[1] {
+			t.Errorf("%s: then %v answers, %v", name, at, err)
+		}
+		d.Shut()
+	}
+}
+
+// greet dials and says hello, and returns whose reply it has read.
+func greet(t *testing.T, d *Dialer) (netip.Addr, error) {
+	nc, err := d.DialContext(patient(t), "tcp", "")
+	if err != nil {
+		return netip.Addr{}, err
+	}
+	defer nc.Close()
+	if _, err := nc.Write(message(0, false, 0, bson.D{{Key: "hello", Value: 1}})); err != nil {
+		return netip.Addr{}, err
+	}
+	_, err = nc.Read(make([]byte, 10))
+	return nc.RemoteAddr().(*net.TCPAddr).AddrPort().Addr(), err
+}
+
+func TestAResolversAnswerIsLeftAlone(t *testing.T) {
+	one, _, port := twins(t)
+	one.says(member("a.test:"+port, "rs0"))
+	mapped := netip.AddrFrom16(both23[0].As16())
+	cache := cached{mapped}
+	expect := Expect{Address: "a.test:" + port}
+	d, err := NewDialer(DialerConfig{Host: "a.test:" + port, Check: expect.check, Resolver: cache})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer d.Shut()
+	if at, err := greet(t, d); err != nil || at != both23[0] {
+		t.Errorf("%v has answered, %v", at, err)
+	}
+	if cache[0] != mapped {
+		t.Errorf("it has become %v", cache[0])
+	}
+}
+
+// cached is a Resolver that always returns the same slice.
+type cached []netip.Addr
+
+func (c cached) LookupNetIP(context.Context, string, string) ([]netip.Addr, error) { return c, nil }
 
 func TestShutEndsDialsUnderWay(t *testing.T) {
 	started := make(chan struct{})

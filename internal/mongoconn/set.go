@@ -23,6 +23,10 @@ import (
 // a server to be there, unless its context ends before.
 const DefaultSelectionTimeout = 30 * time.Second
 
+// spareSockets is how many sockets to a server the client may have beside those of the writers, for what
+// the game does with it: the driver's own default.
+const spareSockets = 100
+
 // setGrace is how long a closed set-aware client may take to end its sessions.
 const setGrace = time.Second
 
@@ -42,6 +46,9 @@ type SetConfig struct {
 	Heartbeat time.Duration
 	// SelectionTimeout defaults to DefaultSelectionTimeout.
 	SelectionTimeout time.Duration
+	// Writers is how many operations of the master's there may be at a time. What the game does with
+	// the client has 100 sockets besides.
+	Writers int
 	// OnPrimary is called when the set's primary changes, with "" when there is none.
 	// Of two primaries the later one has the higher election id (before
 	// MongoDB 6.0: set version, then election id). It is called under the driver's lock:
@@ -121,6 +128,10 @@ func (s *Set) options() *options.ClientOptions {
 	// the same transaction number, so that it is executed once.
 	o.SetRetryWrites(true)
 	o.SetServerSelectionTimeout(s.cfg.SelectionTimeout)
+	o.SetMaxPoolSize(uint64(s.cfg.Writers + spareSockets))
+	if o.MinPoolSize != nil && *o.MinPoolSize > *o.MaxPoolSize {
+		o.SetMinPoolSize(*o.MaxPoolSize)
+	}
 	o.SetServerMonitoringMode(options.ServerMonitoringModeStream)
 	if o.WriteConcern == nil {
 		o.SetWriteConcern(writeconcern.Majority())

@@ -291,3 +291,13 @@ func TestASetWithoutHostsIsRefused(t *testing.T) {
 		t.Error("it is taken")
 	}
 }
+
+func TestTheURIsPoolSizeDoesNotHoldUpTheWriters(t *testing.T) {
+	for uri, least := range map[string]uint64{"mongodb://a/?maxPoolSize=2&minPoolSize=1": 1, "mongodb://a/?maxPoolSize=900&minPoolSize=800": 108} {
+		s := &Set{cfg: SetConfig{Base: options.Client().ApplyURI(uri), Writers: 8}}
+		s.dialer = &setDialer{set: s}
+		if o := s.options(); *o.MaxPoolSize != 108 || *o.MinPoolSize != least {
+			t.Errorf("%s: from %d to %d sockets", uri, *o.MinPoolSize, *o.MaxPoolSize)
+		}
+	}
+}

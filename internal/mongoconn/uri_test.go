@@ -302,11 +302,11 @@ func TestAwaitEndsWithItsContext(t *testing.T) {
 }
 
 func TestWhatHasNoEffectIsSaidWithWhatHas(t *testing.T) {
-	got := Unused("mongodb://u:p?timeoutMS=1@a/?retryWrites=true&w=majority&TimeoutMS=500&retryReads=false&compressors=zstd;maxPoolSize=100")
+	got := Unused("mongodb://u:p?timeoutMS=1@a/?retryWrites=true&w=majority&SocketTimeoutMS=500&retryReads=false&compressors=zstd;maxPoolSize=100")
 	want := []string{
-		"the URI's TimeoutMS is not used: Config.ReadTimeout and WriteTimeout are",
+		"the URI's SocketTimeoutMS is not used: Config.ReadTimeout and WriteTimeout are",
 		"the URI's retryReads is not used: the router asks another host",
-		"the URI's maxPoolSize is not used: a slave's pool is as large as Config.PointWorkers and OtherWorkers need",
+		"the URI's maxPoolSize is not used: the pools are as large as Config.PointWorkers, AfterWorkers, OtherWorkers and WriteLanes need",
 	}
 	if !slices.Equal(got, want) {
 		t.Errorf("said %q, want %q", got, want)

@@ -61,13 +61,12 @@ var unusedOptions = map[string]string{
 	"heartbeatfrequencyms":     "Config.Heartbeat is",
 	"heartbeatintervalms":      "Config.Heartbeat is",
 	"localthresholdms":         "Config.Policy chooses among the hosts",
-	"maxpoolsize":              "a slave's pool is as large as Config.PointWorkers and OtherWorkers need",
+	"maxpoolsize":              "the pools are as large as Config.PointWorkers, AfterWorkers, OtherWorkers and WriteLanes need",
 	"retryreads=false":         "the router asks another host",
 	"retrywrites=false":        "the master needs retryable writes to keep order",
 	"servermonitoringmode":     "heartbeats are streamed",
 	"serverselectiontimeoutms": "Config.ReadTimeout and WriteTimeout are",
 	"sockettimeoutms":          "Config.ReadTimeout and WriteTimeout are",
-	"timeoutms":                "Config.ReadTimeout and WriteTimeout are",
 }
 
 // Unused says, for each option of a connection string that has no effect here, what has
