@@ -134,7 +134,7 @@ func (x *storm) strikeAll() {
 		if !m.Running() {
 			continue // One that was not to be added.
 		}
-		eventually(x.t, fmt.Sprintf("%v has no fail point", m), func() bool { return x.setFailPoint(m, "off", nil) == nil })
+		eventually(x.t, fmt.Sprintf("%v has no fail point", m), func() bool { return x.setFailPoint(m, patience, "off", nil) == nil })
 	}
 }
 
@@ -300,15 +300,15 @@ func failCommand(x *storm, s strike) (func() error, error) {
 		data = append(data, bson.E{Key: "errorCode", Value: code})
 	}
 	m := x.c.set.Member(s.member)
-	err := x.setFailPoint(m, bson.D{{Key: "times", Value: 1 + r.IntN(30)}}, data)
-	return func() error { return x.setFailPoint(m, "off", nil) }, err
+	err := x.setFailPoint(m, time.Second, bson.D{{Key: "times", Value: 1 + r.IntN(30)}}, data)
+	return func() error { return x.setFailPoint(m, time.Second, "off", nil) }, err
 }
 
-// setFailPoint sets the fail point of a member, if it can be reached.
-func (x *storm) setFailPoint(m *replset.Member, mode any, data bson.D) error {
-	ctx, cancel := context.WithTimeout(context.Background(), time.Second)
+// setFailPoint sets the fail point of a member, if it can be reached in that time.
+func (x *storm) setFailPoint(m *replset.Member, timeout time.Duration, mode any, data bson.D) error {
+	ctx, cancel := context.WithTimeout(context.Background(), timeout)
 	defer cancel()
-	o := options.Client().ApplyURI(x.c.uri).SetHosts([]string{m.Host()}).SetDirect(true).SetServerSelectionTimeout(time.Second)
+	o := options.Client().ApplyURI(x.c.uri).SetHosts([]string{m.Host()}).SetDirect(true).SetServerSelectionTimeout(timeout)
 	o.ReplicaSet = nil
 	briefly(o)
 	client, err := mongo.Connect(o)

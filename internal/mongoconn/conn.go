@@ -38,6 +38,7 @@ type Conn struct {
 	wrote    atomic.Int64
 	request  atomic.Uint64 // the latest that was written
 	verified atomic.Bool
+	refused  atomic.Bool // somebody has answered, who is not the one
 
 	// mu guards the fields below. A Read holds it while it waits, so that Close must
 	// not take it.
@@ -223,8 +224,9 @@ func (c *Conn) refuse(got string) error {
 
 func (c *Conn) fail(err error) error {
 	c.err, c.in = err, nil
+	c.refused.Store(IsRefusal(err))
 	c.Close()
-	if IsRefusal(err) {
+	if c.refused.Load() {
 		c.d.refuse(c, err)
 	}
 	return err

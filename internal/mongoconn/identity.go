@@ -364,7 +364,7 @@ func (d *Dialer) untrack(c *Conn) {
 	if _, open := d.conns[c]; open { // Not closed before, nor cut.
 		d.pace.ended(c.born, time.Now())
 		delete(d.conns, c)
-		if d.cfg.Forget && !c.verified.Load() && c.at.IsValid() && (d.pinned == c.at || !d.pinned.IsValid()) {
+		if d.cfg.Forget && !c.verified.Load() && !c.refused.Load() && c.at.IsValid() && (d.pinned == c.at || !d.pinned.IsValid()) {
 			d.forget()
 			d.mute = c.at
 		}

@@ -173,6 +173,26 @@ func TestAForgetfulDialerTriesAnotherAddressThanTheOneThatSaysNothing(t *testing
 	}
 }
 
+func TestAForgetfulDialerTellsOfNoStrangerWhileAnotherAddressIsLeft(t *testing.T) {
+	one, two, port := twins(t)
+	one.says(member("other.test:"+port, "rs0"))
+	two.says(member("a.test:"+port, "rs0"))
+	expect, told := Expect{Address: "a.test:" + port}, 0
+	d, err := NewDialer(DialerConfig{
+		Host: "a.test:" + port, Check: expect.check, Resolver: names{"a.test": both23}, Forget: true, Refused: func(error) { told++ },
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer d.Shut()
+	if at, err := greet(t, d); err == nil {
+		t.Fatalf("%v passes", at)
+	}
+	if at, err := greet(t, d); err != nil || at != both23[1] || told != 0 {
+		t.Errorf("then %v answers, %v, and %d refusals are told", at, err, told)
+	}
+}
+
 // greet dials and says hello, and returns whose reply it has read.
 func greet(t *testing.T, d *Dialer) (netip.Addr, error) {
 	nc, err := d.DialContext(patient(t), "tcp", "")
