@@ -237,7 +237,7 @@ func TestNothingReachesAStrangerAtThePrimarysAddress(t *testing.T) {
 	if err := <-late; err != nil {
 		t.Error(err)
 	}
-	ledger.mustBeApplied(t)
+	ledger.mustBeTrue(t) // The reply to one may be lost, and the retry meet the stranger.
 	g.mustBeUntouched(t, others.set.Member(0))
 }
 
