@@ -63,7 +63,7 @@ func (x *storm) all(coll string, filter any, docs any) {
 
 // judging lends a client of the bare driver, while there are no faults.
 func (x *storm) judging(do func(db *mongo.Database) error) {
-	client := x.c.driver(x.t, briefly)
+	client := x.c.driver(x.t)
 	err := do(client.Database(x.c.db))
 	_ = client.Disconnect(soon(x.t))
 	if err != nil {
@@ -288,7 +288,7 @@ func (x *storm) auditCopies() {
 
 // copies reads whole collections from one member, in the order of their _ids.
 func (x *storm) copies(host string, colls []string) [][]bson.Raw {
-	client := x.c.driver(x.t, briefly, func(o *options.ClientOptions) { o.SetHosts([]string{host}).SetDirect(true).ReplicaSet = nil })
+	client := x.c.driver(x.t, func(o *options.ClientOptions) { o.SetHosts([]string{host}).SetDirect(true).ReplicaSet = nil })
 	defer func() { _ = client.Disconnect(soon(x.t)) }()
 	var out [][]bson.Raw
 	for _, name := range colls {

@@ -50,6 +50,10 @@ type due struct {
 // the machine has let everything wait meanwhile.
 const late = 3 * time.Second
 
+// early is how long before it a deadline may be said to have passed: the driver sends nothing for which a round trip does
+// not fit any more.
+const early = 500 * time.Millisecond
+
 func (x *storm) due(deadline time.Time) due { return due{deadline, time.Duration(x.stalled.Load())} }
 
 // watch measures for how long a timer is not served, which is not the app's fault.
@@ -110,18 +114,21 @@ func (x *storm) answered(p *party, q *question, reply any) {
 }
 
 func (x *storm) onTime(p *party, d due, reply any) {
+	var err error
+	text := ""
+	switch rep := reply.(type) {
+	case *messages.ReadReply:
+		err, text = rep.Err, fmt.Sprintf("%d attempts, %v", rep.Attempts, rep.Err)
+	case *messages.WriteReply:
+		err, text = rep.Err, fmt.Sprintf("%v, %d attempts, %v", rep.Outcome, rep.Attempts, rep.Err)
+	case error:
+		err, text = rep, "a Collection's read, "+rep.Error()
+	}
 	stalled := time.Duration(x.stalled.Load()) - d.stalled
 	if over := time.Since(d.deadline); over > late+3*stalled {
-		text := ""
-		switch rep := reply.(type) {
-		case *messages.ReadReply:
-			text = fmt.Sprintf("%d attempts, %v", rep.Attempts, rep.Err)
-		case *messages.WriteReply:
-			text = fmt.Sprintf("%v, %d attempts, %v", rep.Outcome, rep.Attempts, rep.Err)
-		case error:
-			text = "a Collection's read, " + rep.Error()
-		}
 		x.violate("deadline", "%q was answered %v after the deadline, with %v of stalls meanwhile: %s", p.name, over, stalled, text)
+	} else if errors.Is(err, messages.ErrDeadline) && -over > early+3*stalled {
+		x.violate("deadline", "%q was told %v before the deadline that it has passed, with %v of stalls meanwhile: %s", p.name, -over, stalled, text)
 	}
 }
 

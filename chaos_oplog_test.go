@@ -36,26 +36,39 @@ type operation struct {
 
 // copyFrom copies one member's oplog again and again, and bears whatever befalls it.
 func (b *scribe) copyFrom(x *storm, host string) {
-	client := x.c.driver(x.t, briefly, func(o *options.ClientOptions) {
+	client := x.c.driver(x.t, func(o *options.ClientOptions) {
 		o.SetHosts([]string{host}).SetDirect(true).SetServerSelectionTimeout(200 * time.Millisecond).SetReadConcern(readconcern.Majority()).ReplicaSet = nil
 	})
 	defer func() { _ = client.Disconnect(soon(x.t)) }()
-	oplog := client.Database("local").Collection("oplog.rs")
 	var last bson.Timestamp
 	for ended := false; !ended; {
-		ended = !x.await(250*time.Millisecond, x.quit) // And once more in the end.
-		ctx, cancel := context.WithTimeout(context.Background(), 500*time.Millisecond)
-		if process, member := inSet(ctx, client); member {
-			entries, upTo := copyAfter(ctx, oplog, x.c.db, last)
-			if now, still := inSet(ctx, client); still && now == process {
-				b.mu.Lock()
-				maps.Copy(b.entries, entries)
-				b.mu.Unlock()
-				last = upTo
-			}
+		ended = !x.await(250*time.Millisecond, x.quit)
+		lasts := 500 * time.Millisecond
+		if ended { // Once more when the set is steady, to the last entry.
+			lasts = patience
+		}
+		ctx, cancel := context.WithTimeout(context.Background(), lasts)
+		for !b.copyOnce(ctx, x, client, &last) && ended && x.await(50*time.Millisecond, ctx.Done()) {
 		}
 		cancel()
 	}
+}
+
+// copyOnce copies what there is after the last entry, and says whether that was all of it.
+func (b *scribe) copyOnce(ctx context.Context, x *storm, client *mongo.Client, last *bson.Timestamp) (whole bool) {
+	process, member := inSet(ctx, client)
+	if !member {
+		return false
+	}
+	entries, upTo, err := copyAfter(ctx, client.Database("local").Collection("oplog.rs"), x.c.db, *last)
+	if now, still := inSet(ctx, client); !still || now != process {
+		return false
+	}
+	b.mu.Lock()
+	maps.Copy(b.entries, entries)
+	b.mu.Unlock()
+	*last = upTo
+	return err == nil
 }
 
 // inSet says which process a client is connected to, and whether that is a member of a set now.
@@ -68,12 +81,13 @@ func inSet(ctx context.Context, client *mongo.Client) (process bson.ObjectID, me
 	return hello.TopologyVersion.ProcessID, err == nil && hello.SetName != ""
 }
 
-// copyAfter returns the entries after a time that have numbered writes, and the time of the last one.
-func copyAfter(ctx context.Context, oplog *mongo.Collection, db string, after bson.Timestamp) (map[bson.Timestamp][]operation, bson.Timestamp) {
+// copyAfter returns the entries after a time that have numbered writes, and the time of the last one; with an error,
+// those that it has read until then.
+func copyAfter(ctx context.Context, oplog *mongo.Collection, db string, after bson.Timestamp) (map[bson.Timestamp][]operation, bson.Timestamp, error) {
 	entries := map[bson.Timestamp][]operation{}
 	cur, err := oplog.Find(ctx, bson.D{{Key: "ts", Value: bson.D{{Key: "$gt", Value: after}}}})
 	if err != nil {
-		return entries, after
+		return entries, after, err
 	}
 	defer func() { _ = cur.Close(ctx) }()
 	for cur.Next(ctx) {
@@ -98,7 +112,7 @@ func copyAfter(ctx context.Context, oplog *mongo.Collection, db string, after bs
 		}
 		after = e.TS
 	}
-	return entries, after
+	return entries, after, cur.Err()
 }
 
 // numberOf says which write of which stream an operation is of.

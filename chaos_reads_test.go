@@ -190,7 +190,7 @@ func (x *storm) readRanges(p *party) {
 func (x *storm) askForRange(p *party, from int, filter bson.D) {
 	ask := func(op messages.ReadOperation) *messages.ReadReply {
 		return askFor[*messages.ReadReply](x, p, &messages.Read{
-			Database: x.c.db, Collection: "players", Operation: op, Deadline: time.Now().Add(2 * time.Second),
+			Database: x.c.db, Collection: "players", Operation: op, Deadline: time.Now().Add(2*time.Second + rand.N(4*time.Second)),
 		})
 	}
 	rep := ask(messages.Find{Filter: filter, Options: []options.Lister[options.FindOptions]{

@@ -310,7 +310,7 @@ func (x *storm) setFailPoint(m *replset.Member, timeout time.Duration, mode any,
 	defer cancel()
 	o := options.Client().ApplyURI(x.c.uri).SetHosts([]string{m.Host()}).SetDirect(true).SetServerSelectionTimeout(timeout)
 	o.ReplicaSet = nil
-	briefly(o)
+	o.SetServerMonitoringMode(options.ServerMonitoringModePoll)
 	client, err := mongo.Connect(o)
 	if err != nil {
 		return err

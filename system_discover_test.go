@@ -188,7 +188,9 @@ func TestMembersThatAreHiddenOrDelayedWhileTheAppRunsAreGivenUp(t *testing.T) {
 			t.Fatalf("%s: %v", name, err)
 		}
 		// The member itself says so first.
-		await(t, g.events, mark, of[messages.HostStandby](c.host(2)))
+		if by := await(t, g.events, mark, of[messages.HostStandby](c.host(2))); !strings.Contains(by.Reason, name) {
+			t.Errorf("%s: it stands by since %q", name, by.Reason)
+		}
 		await(t, g.events, mark, of[messages.MemberRemoved](c.host(2)))
 		g.consistsOf(t, 0, 1)
 		if err := change(false); err != nil {
@@ -291,8 +293,9 @@ func TestASetIsReplacedMemberByMemberUnderLoad(t *testing.T) {
 		crowd.moreAt(t, added.Host(), 20)
 	}
 	crowd.mustBeFine(t)
-	c.uri = c.set.URI()  // Those of before are gone.
-	ledger.mustBeTrue(t) // A member that is removed hangs up, also on who has just taken it for the primary.
+	c.uri = c.set.URI() // Those of before are gone.
+	// A member that is removed hangs up, also on who has just taken it for the primary.
+	ledger.mustBeTrue(t, 3)
 	g.mustBeRight(t)
 }
 

@@ -22,7 +22,7 @@ func TestAHostThatWasRestartedAsAStandaloneComesBack(t *testing.T) {
 	c.seed(t, "us")
 	g := c.play(t, app.Config{})
 	g.steady(t, 3)
-	crowd := g.crowd(t, 4, 2*time.Second, nil)
+	crowd := g.crowd(t, 4, unhurried, nil)
 	crowd.more(t, 200)
 	mark := g.events.mark()
 
@@ -47,7 +47,7 @@ func TestAHostThatWasRestartedAsAStandaloneComesBack(t *testing.T) {
 	crowd.mustBeFine(t)
 }
 
-func TestAHostThatHangsFailsNoReadOfASecond(t *testing.T) {
+func TestAHostThatHangsFailsNoRead(t *testing.T) {
 	for _, tt := range []struct {
 		name    string
 		callers int
@@ -68,17 +68,16 @@ func TestAHostThatHangsFailsNoReadOfASecond(t *testing.T) {
 			c.seed(t, "us")
 			g := c.play(t, app.Config{})
 			g.steady(t, 4)
-			crowd := g.crowd(t, tt.callers, time.Second, tt.change)
+			crowd := g.crowd(t, tt.callers, unhurried, tt.change)
 			crowd.more(t, 200)
 
 			m := c.set.Member(3)
 			m.Freeze()
 			eventually(t, "the host is out", func() bool { return !g.events.isLive(m.Host()) })
-			crowd.more(t, 100*tt.callers)
+			crowd.more(t, 20*tt.callers)
 			m.Unfreeze()
 			crowd.moreAt(t, m.Host(), 20)
 			crowd.mustBeFine(t)
-			t.Logf("the slowest read took %v", crowd.slowest())
 		})
 	}
 }
@@ -91,17 +90,17 @@ func TestAHostWhoseReadsHangIsEjectedWhileItsHeartbeatsAreFine(t *testing.T) {
 	c.seed(t, "us")
 	g := c.play(t, app.Config{})
 	g.steady(t, 4)
-	crowd := g.crowd(t, 16, time.Second, nil)
+	crowd := g.crowd(t, 16, unhurried, nil)
 	crowd.more(t, 200)
 	mark := g.events.mark()
 
 	m := c.set.Member(3)
-	m.Slow("find", 5*time.Second)
+	m.Slow("find", patience)
 	ejected := await(t, g.events, mark, of[messages.HostEjected](m.Host()))
 	if ejected.Floor || ejected.Evacuated == 0 {
 		t.Errorf("the event says %+v", ejected)
 	}
-	crowd.more(t, 1000)
+	crowd.more(t, 300)
 	if lost := byKind[messages.HostLost](g.events, mark); len(lost) > 0 {
 		t.Errorf("a host that answers heartbeats was lost: %v", lost[0])
 	}
@@ -109,6 +108,39 @@ func TestAHostWhoseReadsHangIsEjectedWhileItsHeartbeatsAreFine(t *testing.T) {
 	await(t, g.events, mark, of[messages.HostRestored](m.Host()))
 	crowd.moreAt(t, m.Host(), 50)
 	crowd.mustBeFine(t)
+}
+
+// An aggregate is not moved when its host is ejected, and its silence tells nothing: it may honestly take long. One
+// that has waited for a socket in vain was not sent.
+func TestAnAggregateThatGetsNoSocketIsAnsweredByAnotherHost(t *testing.T) {
+	t.Parallel()
+	c := ownSet(t, "a process that is stopped and continued", primaryFirst(3))
+	c.seed(t, "us")
+	g := c.play(t, app.Config{})
+	g.steady(t, 3)
+	m := c.set.Member(2)
+	m.Freeze()
+	players := g.Collection(c.db, "players")
+	got := make(chan error)
+	const asked = 20
+	for range asked {
+		go func() {
+			ctx, cancel := context.WithTimeout(context.Background(), unhurried)
+			defer cancel()
+			cur, err := players.Aggregate(ctx, bson.A{bson.D{{Key: "$match", Value: bson.D{{Key: "_id", Value: 7}}}}})
+			if err == nil {
+				var docs []player
+				err = cur.All(ctx, &docs)
+			}
+			got <- err
+		}()
+	}
+	for range asked {
+		if err := <-got; err != nil {
+			t.Error(err)
+		}
+	}
+	m.Unfreeze()
 }
 
 func TestReadsAndWritesResumeAfterAllHostsWereDown(t *testing.T) {
@@ -155,7 +187,7 @@ func TestReadsAndWritesResumeAfterAllHostsWereDown(t *testing.T) {
 		t.Errorf("the patient write is %v: %v", rep.Outcome, rep.Err)
 	}
 	g.steady(t, 3)
-	crowd := g.crowd(t, 4, 2*time.Second, nil)
+	crowd := g.crowd(t, 4, unhurried, nil)
 	crowd.moreAt(t, c.host(1), 50)
 	crowd.moreAt(t, c.host(2), 50)
 	crowd.mustBeFine(t)
@@ -170,7 +202,7 @@ func TestTheAppStartsWithAllHostsDown(t *testing.T) {
 	}
 	began := time.Now()
 	g := c.play(t, app.Config{})
-	if took := time.Since(began); took > time.Second {
+	if took := time.Since(began); took > patience/6 {
 		t.Errorf("Start took %v", took)
 	}
 	for _, m := range c.set.Members() {
@@ -201,11 +233,11 @@ func TestReadsFallBackToThePrimaryWhileNoSecondaryIsLive(t *testing.T) {
 	t.Parallel()
 	c := ownSet(t, "maintenance mode", primaryFirst(3))
 	c.seed(t, "us")
-	g := c.play(t, app.Config{})
-	proud := c.play(t, app.Config{NoPrimaryFallback: true})
+	g := c.play(t, app.Config{HungAfter: patience})
+	proud := c.play(t, app.Config{NoPrimaryFallback: true, HungAfter: patience})
 	g.steady(t, 3)
 	proud.steady(t, 3)
-	crowd := g.crowd(t, 4, 2*time.Second, nil)
+	crowd := g.crowd(t, 4, unhurried, nil)
 	crowd.more(t, 100)
 	mark := g.events.mark()
 	if n := g.reads()[0]; n != 0 {

@@ -48,7 +48,7 @@ func TestNoReadReachesAMemberWhoseAddressWasSwapped(t *testing.T) {
 	c := identitySet(t)
 	g := c.play(t, app.Config{URI: c.only(0, 1, 2)})
 	g.steady(t, 3)
-	crowd := g.crowd(t, 8, 2*time.Second, nil)
+	crowd := g.crowd(t, 8, unhurried, nil)
 	ledger := g.ledger(t, 8)
 	crowd.more(t, 200)
 	mark := g.events.mark()
@@ -61,7 +61,7 @@ func TestNoReadReachesAMemberWhoseAddressWasSwapped(t *testing.T) {
 		t.Errorf("the event says %+v", wrong)
 	}
 	await(t, g.events, mark, of[messages.HostRestarting](c.host(2)))
-	crowd.more(t, 500)
+	crowd.more(t, 200)
 	ledger.more(t, 50)
 	if g.events.isLive(c.host(2)) {
 		t.Error("a host at a wrong address is live")
@@ -98,7 +98,7 @@ func TestNoWriteGoesOverASwappedAddress(t *testing.T) {
 	if rep := g.write(t, g.insert("log", bson.D{{Key: "_id", Value: "before"}})); rep.Outcome != messages.Applied {
 		t.Fatalf("%v: %v", rep.Outcome, rep.Err)
 	}
-	crowd := g.crowd(t, 4, 2*time.Second, nil)
+	crowd := g.crowd(t, 4, unhurried, nil)
 	mark := g.events.mark()
 	before := g.writes()
 
@@ -120,9 +120,9 @@ func TestNoWriteGoesOverASwappedAddress(t *testing.T) {
 	long.Deadline, long.Correlation = time.Now().Add(patience), 1
 	in.send(g.Master(), long)
 	await[messages.WritesHeld](t, g.events, mark, nil)
-	crowd.more(t, 200)
+	crowd.more(t, 50)
 	swapped := time.Now()
-	crowd.more(t, 200)
+	crowd.more(t, 50)
 	for host, n := range byHost(crowd.since(swapped)) {
 		if (host == c.host(0) || host == c.host(1)) && n > 0 {
 			t.Errorf("%d reads were answered over the swapped address %s", n, host)
@@ -173,7 +173,7 @@ func TestNoReadReachesAnotherSetAtTheAddress(t *testing.T) {
 			others.seed(t, "them")
 			g := c.play(t, app.Config{URI: c.only(0, 1, 2)})
 			g.steady(t, 3)
-			crowd := g.crowd(t, 8, 2*time.Second, nil)
+			crowd := g.crowd(t, 8, unhurried, nil)
 			crowd.more(t, 200)
 			mark := g.events.mark()
 
@@ -181,7 +181,7 @@ func TestNoReadReachesAnotherSetAtTheAddress(t *testing.T) {
 				t.Fatal(err)
 			}
 			await(t, g.events, mark, of[messages.WrongHost](c.host(2)))
-			crowd.more(t, 500)
+			crowd.more(t, 200)
 			if err := c.set.RestoreAddresses(); err != nil {
 				t.Fatal(err)
 			}
@@ -202,7 +202,7 @@ func TestNothingReachesAStrangerAtThePrimarysAddress(t *testing.T) {
 	others.seed(t, "them")
 	g := c.play(t, app.Config{URI: c.only(0, 1, 2)})
 	g.steady(t, 3)
-	crowd := g.crowd(t, 4, 2*time.Second, nil)
+	crowd := g.crowd(t, 4, unhurried, nil)
 	ledger := g.ledger(t, 8)
 	ledger.more(t, 50)
 	mark := g.events.mark()
@@ -214,9 +214,9 @@ func TestNothingReachesAStrangerAtThePrimarysAddress(t *testing.T) {
 	}
 	await(t, g.events, mark, of[messages.WrongHost](c.host(0)))
 	// One more write waits for a primary, or behind those that were on the wire just then.
-	late := make(chan error, 1)
+	late, ctx := make(chan error, 1), soon(t)
 	go func() {
-		_, err := g.Collection(c.db, "late").InsertOne(t.Context(), bson.D{{Key: "_id", Value: 1}})
+		_, err := g.Collection(c.db, "late").InsertOne(ctx, bson.D{{Key: "_id", Value: 1}})
 		late <- err
 	}()
 	await(t, g.events, mark, func(e messages.Event) bool {
@@ -227,7 +227,7 @@ func TestNothingReachesAStrangerAtThePrimarysAddress(t *testing.T) {
 	if rep := g.read(t, primary); !errors.Is(rep.Err, messages.ErrNoLiveHost) {
 		t.Errorf("a read from the primary got %v, %v", rep.Document, rep.Err)
 	}
-	crowd.more(t, 200)
+	crowd.more(t, 50)
 
 	if err := c.set.RestoreAddresses(); err != nil {
 		t.Fatal(err)
@@ -237,7 +237,8 @@ func TestNothingReachesAStrangerAtThePrimarysAddress(t *testing.T) {
 	if err := <-late; err != nil {
 		t.Error(err)
 	}
-	ledger.mustBeTrue(t) // The reply to one may be lost, and the retry meet the stranger.
+	// The replies to those on the wire may be lost, and the retry meet the stranger: the driver returns the first error then.
+	ledger.mustBeTrue(t, 1)
 	g.mustBeUntouched(t, others.set.Member(0))
 }
 
@@ -269,7 +270,7 @@ func TestASecondNameForOneMemberStandsBy(t *testing.T) {
 			if live := g.events.live(); contains(live, goes) || !contains(live, stays) {
 				t.Errorf("live are %v; %s must be, %s must not", live, stays, goes)
 			}
-			crowd := g.crowd(t, 4, 2*time.Second, nil)
+			crowd := g.crowd(t, 4, unhurried, nil)
 			from := g.reads()
 			crowd.more(t, 600)
 			crowd.mustBeFine(t)
@@ -311,7 +312,7 @@ func TestAnAddressThatAlternatesBetweenTwoMembersIsKeptOut(t *testing.T) {
 	c := identitySet(t)
 	g := c.play(t, app.Config{URI: c.only(0, 1, 2)})
 	g.steady(t, 3)
-	crowd := g.crowd(t, 8, 2*time.Second, nil)
+	crowd := g.crowd(t, 8, unhurried, nil)
 	crowd.more(t, 200)
 	mark := g.events.mark()
 
@@ -320,7 +321,7 @@ func TestAnAddressThatAlternatesBetweenTwoMembersIsKeptOut(t *testing.T) {
 	if err := c.set.Alternate(2, stranger, 2); err != nil {
 		t.Fatal(err)
 	}
-	more := g.crowd(t, 32, 2*time.Second, func(m *messages.Read) {
+	more := g.crowd(t, 32, unhurried, func(m *messages.Read) {
 		m.Operation = messages.Count{Filter: bson.D{{Key: "level", Value: 7}}}
 	})
 	await(t, g.events, mark, of[messages.WrongHost](c.host(2)))
@@ -338,7 +339,7 @@ func TestAnAddressThatAlternatesBetweenTwoMembersIsKeptOut(t *testing.T) {
 	if err := c.set.RestoreAddresses(); err != nil {
 		t.Fatal(err)
 	}
-	crowd.moreAt(t, c.host(2), 50)
+	crowd.moreAt(t, c.host(2), 20)
 	t.Logf("back after %v", time.Since(restored))
 	more.mustBeFine(t)
 	crowd.mustBeFine(t)

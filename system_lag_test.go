@@ -21,6 +21,7 @@ func (c *cluster) writing(t testing.TB) {
 	// Acknowledged by the primary alone: it is not to wait for those that lag.
 	one := options.Collection().SetWriteConcern(&writeconcern.WriteConcern{W: 1})
 	coll := c.driver(t).Database(c.db).Collection("clock", one)
+	written, last := 0, error(nil) // What a fault does to one write is the driver's business.
 	go func() {
 		defer close(done)
 		for i := 0; ; i++ {
@@ -30,12 +31,18 @@ func (c *cluster) writing(t testing.TB) {
 			default:
 			}
 			if _, err := coll.InsertOne(context.Background(), bson.D{{Key: "_id", Value: i}}); err != nil {
-				t.Errorf("a write of the bare driver: %v", err)
-				return
+				last = err
+			} else {
+				written++
 			}
 		}
 	}()
-	t.Cleanup(func() { close(stop); <-done })
+	t.Cleanup(func() {
+		close(stop)
+		if <-done; written == 0 {
+			t.Errorf("the bare driver has written nothing: %v", last)
+		}
+	})
 }
 
 func TestASecondaryBeyondMaxLagIsOutUntilItHasCaughtUp(t *testing.T) {
@@ -44,7 +51,7 @@ func TestASecondaryBeyondMaxLagIsOutUntilItHasCaughtUp(t *testing.T) {
 	c.seed(t, "us")
 	g := c.play(t, app.Config{MaxLag: time.Second})
 	g.steady(t, 4)
-	crowd := g.crowd(t, 4, 5*time.Second, nil)
+	crowd := g.crowd(t, 4, unhurried, nil)
 	c.writing(t)
 	m := c.set.Member(2)
 	crowd.moreAt(t, m.Host(), 50)
@@ -54,7 +61,7 @@ func TestASecondaryBeyondMaxLagIsOutUntilItHasCaughtUp(t *testing.T) {
 	await(t, g.events, mark, of[messages.HostEjected](m.Host()))
 	crowd.more(t, 50) // what was on the wire
 	out := m.Counters().ByApp[g.name].Reads
-	crowd.more(t, 500)
+	crowd.more(t, 200)
 	if n := m.Counters().ByApp[g.name].Reads; n != out {
 		t.Errorf("%d reads were sent to a member that lags", n-out)
 	}
@@ -71,7 +78,7 @@ func TestWhileAllSecondariesLagReadsGoToThePrimary(t *testing.T) {
 	c.seed(t, "us")
 	g := c.play(t, app.Config{MaxLag: time.Second})
 	g.steady(t, 3)
-	crowd := g.crowd(t, 2, 5*time.Second, nil)
+	crowd := g.crowd(t, 2, unhurried, nil)
 	c.writing(t)
 	mark := g.events.mark()
 	for i := 1; i < 3; i++ {

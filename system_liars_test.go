@@ -10,7 +10,6 @@ import (
 	"sync"
 	"sync/atomic"
 	"testing"
-	"time"
 
 	"go.mongodb.org/mongo-driver/v2/bson"
 	"go.mongodb.org/mongo-driver/v2/mongo/options"
@@ -137,7 +136,7 @@ func TestAHostThatLiesHarmsNobody(t *testing.T) {
 			l := &liar{host: c.host(2), lie: lie}
 			g := c.play(t, app.Config{ClientOptions: func(o *options.ClientOptions) { o.SetDialer(l) }})
 			g.steady(t, 3)
-			crowd := g.crowd(t, 3, 5*time.Second, nil)
+			crowd := g.crowd(t, 3, unhurried, nil)
 			crowd.moreAt(t, l.host, 20)
 			mark := g.events.mark()
 

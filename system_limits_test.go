@@ -136,7 +136,7 @@ func TestACancelledReadComesBackAtOnce(t *testing.T) {
 	}{
 		{"on the wire", func() {
 			for _, m := range c.set.Members() {
-				m.Slow("find", 10*time.Second)
+				m.Slow("find", time.Hour)
 			}
 		}, func() { eventually(t, "the read is on the wire", func() bool { return g.sent("find") > 0 }) }},
 		{"waiting for a host", func() {
@@ -153,13 +153,14 @@ func TestACancelledReadComesBackAtOnce(t *testing.T) {
 		got := make(chan error, 1)
 		go func() { got <- players.FindOne(ctx, bson.D{{Key: "_id", Value: 3}}).Err() }()
 		tt.await()
-		cancelled := time.Now()
 		cancel()
-		if err := <-got; !errors.Is(err, context.Canceled) {
-			t.Errorf("%s: a cancelled read got %v", tt.name, err)
-		}
-		if took := time.Since(cancelled); took > time.Second {
-			t.Errorf("%s: the cancelled read took %v more", tt.name, took)
+		select {
+		case err := <-got:
+			if !errors.Is(err, context.Canceled) {
+				t.Errorf("%s: a cancelled read got %v", tt.name, err)
+			}
+		case <-time.After(patience):
+			t.Fatalf("%s: a cancelled read waits for what it has asked", tt.name)
 		}
 		eventually(t, "nothing is pending", func() bool { return g.Stat().Reads.Pending == 0 })
 	}
@@ -182,7 +183,6 @@ func TestACancelledWriteSaysWhetherItMayHaveHappened(t *testing.T) {
 
 	primary := c.set.Primary()
 	primary.Freeze()
-	began := time.Now()
 	sent := g.sent("insert")
 	insert := func(id int) (cancel func(), got chan error) {
 		ctx, cancel := context.WithCancel(soon(t))
@@ -206,9 +206,6 @@ func TestACancelledWriteSaysWhetherItMayHaveHappened(t *testing.T) {
 		t.Errorf("a write that was cancelled on the wire is %v: %v", app.OutcomeOf(err), err)
 	}
 	primary.Unfreeze()
-	if took := time.Since(began); took > 2*time.Second {
-		t.Errorf("to be cancelled took the writes %v", took)
-	}
 	if _, err := log.InsertOne(soon(t), bson.D{{Key: "_id", Value: 4}}); err != nil {
 		t.Fatal(err)
 	}

@@ -51,7 +51,7 @@ func TestTwoAppsInOneProcessDoNotNoticeEachOther(t *testing.T) {
 			one, two := first.play(t, cfg), second.play(t, cfg)
 			one.steady(t, 3)
 			two.steady(t, 3)
-			a, b := one.crowd(t, 4, 2*time.Second, nil), two.crowd(t, 4, 2*time.Second, nil)
+			a, b := one.crowd(t, 4, unhurried, nil), two.crowd(t, 4, unhurried, nil)
 			a.more(t, 100)
 			b.more(t, 100)
 			if rep := one.write(t, one.insert("log", bson.D{{Key: "_id", Value: 1}})); rep.Outcome != messages.Applied {

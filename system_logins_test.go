@@ -55,7 +55,7 @@ func TestTheAppLogsInWithACertificate(t *testing.T) {
 			}
 			g := c.play(t, app.Config{URI: c.only(0, 1, 2), ClientOptions: change})
 			g.steady(t, 3)
-			crowd := g.crowd(t, 4, 2*time.Second, nil)
+			crowd := g.crowd(t, 4, unhurried, nil)
 			ledger := g.ledger(t, 8)
 			crowd.more(t, 100)
 			mark := g.events.mark()
@@ -156,7 +156,7 @@ func TestARefusedLoginIsTriedSlowlyHoweverMuchIsWritten(t *testing.T) {
 	for ; time.Since(began) < 3*time.Second; n++ {
 		r, w := g.point(n%players), g.insert("log", bson.D{{Key: "_id", Value: n}})
 		w.Key, r.Correlation, w.Correlation = fmt.Sprint(n), n, n
-		r.Deadline, w.Deadline = time.Now().Add(300*time.Millisecond), time.Now().Add(300*time.Millisecond)
+		r.Deadline, w.Deadline = time.Now().Add(2*time.Second), time.Now().Add(2*time.Second)
 		in.send(g.Router(), r)
 		in.send(g.Master(), w)
 		in.await(t, 2*(n-500))

@@ -45,7 +45,7 @@ func TestTheAppWorksOverTLSAndWithALogin(t *testing.T) {
 			c.seed(t, "us")
 			g := c.play(t, app.Config{URI: c.only(0, 1, 2)})
 			g.steady(t, 3)
-			crowd := g.crowd(t, 4, 2*time.Second, nil)
+			crowd := g.crowd(t, 4, unhurried, nil)
 			ledger := g.ledger(t, 8)
 			crowd.more(t, 100)
 			mark := g.events.mark()
@@ -142,7 +142,7 @@ func TestWithoutItsCertificateNoHostIsLive(t *testing.T) {
 		"a client without a certificate": func(cfg *tls.Config) { cfg.Certificates = nil },
 		"a client that trusts others":    func(cfg *tls.Config) { cfg.RootCAs = nil },
 	} {
-		g := c.play(t, app.Config{ClientOptions: func(o *options.ClientOptions) {
+		g := c.play(t, app.Config{ConnectTimeout: patience, ClientOptions: func(o *options.ClientOptions) {
 			cfg := c.set.ClientTLS()
 			change(cfg)
 			o.SetTLSConfig(cfg)

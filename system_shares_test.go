@@ -12,7 +12,8 @@ import (
 )
 
 // Not parallel with others: it is about equal hosts, and a busy machine makes them
-// unequal.
+// unequal. Where it is seen to have held up one of them, which Adaptive then keeps away from for a while, they
+// are measured again.
 func TestEqualHostsGetEqualShares(t *testing.T) {
 	if testing.Short() {
 		t.Skip("counts 140,000 reads, alone on the machine")
@@ -31,64 +32,102 @@ func TestEqualHostsGetEqualShares(t *testing.T) {
 	} {
 		callers := tt.callers
 		t.Run(fmt.Sprintf("%v/%d callers/alone %v", tt.policy, callers, tt.noBatch), func(t *testing.T) {
-			g := c.play(t, app.Config{Policy: tt.policy, NoBatch: tt.noBatch})
-			eventually(t, "two secondaries are live", func() bool { return len(g.events.live()) >= 3 })
-			if c.set != nil {
-				g.steady(t, 4)
-			}
-			// As many round trips in each case; those that are shared are for several reads.
-			reads := 10_000
-			if callers > 1 && !tt.noBatch {
-				reads = 50_000
-			}
-			var wg sync.WaitGroup
-			var left atomic.Int64
-			left.Store(int64(reads))
-			var mu sync.Mutex
-			shares := map[string]float64{}
-			began := time.Now()
-			for range callers {
-				wg.Go(func() {
-					own := map[string]float64{}
-					for left.Add(-1) >= 0 {
-						rep := g.read(t, g.point(int(left.Load()+players)%players))
-						if rep.Err != nil {
-							t.Errorf("a read failed: %v", rep.Err)
-							return
-						}
-						own[rep.Host]++
-					}
-					mu.Lock()
-					defer mu.Unlock()
-					for h, n := range own {
-						shares[h] += n
-					}
-				})
-			}
-			wg.Wait()
-			took := time.Since(began)
-			var counts []float64
-			if c.set == nil || callers > 1 && !tt.noBatch {
-				for _, n := range shares {
-					counts = append(counts, n)
+			for range 5 {
+				counts, heldUp, each := equalShares(t, c, app.Config{Policy: tt.policy, NoBatch: tt.noBatch}, callers)
+				cv := spread(counts)
+				switch {
+				case cv <= tt.most:
+					t.Logf("coefficient of variation %.4f; %v a read", cv, each)
+					return
+				case tt.policy != app.Adaptive || !heldUp:
+					t.Fatalf("shares %v: coefficient of variation %.3f, more than %.2f", counts, cv, tt.most)
 				}
-			} else { // What the servers say counts more.
-				executed := g.reads()
-				for i, m := range c.set.Members() {
-					if !m.IsPrimary() {
-						counts = append(counts, float64(executed[i]))
-					} else if executed[i] != 0 {
-						t.Errorf("the primary has executed %d reads", executed[i])
-					}
+				t.Logf("shares %v: coefficient of variation %.3f; the host with the least was held up, once more", counts, cv)
+			}
+			t.Error("five times in a row")
+		})
+	}
+}
+
+// equalShares counts the reads of each secondary. With one caller, heldUp says that the one with the least of them
+// took longer than a millisecond, within which Adaptive takes hosts for equal, for most of five reads in a row.
+func equalShares(t *testing.T, c *cluster, cfg app.Config, callers int) (counts []float64, heldUp bool, each time.Duration) {
+	t.Helper()
+	g := c.play(t, cfg)
+	defer g.stop(t)
+	eventually(t, "two secondaries are live", func() bool { return len(g.events.live()) >= 3 })
+	if c.set != nil {
+		g.steady(t, 4)
+	}
+	// As many round trips in each case; those that are shared are for several reads.
+	reads, shared := 10_000, callers > 1 && !cfg.NoBatch
+	if shared {
+		reads = 50_000
+	}
+	var wg sync.WaitGroup
+	var left atomic.Int64
+	left.Store(int64(reads))
+	var mu sync.Mutex
+	shares, held := map[string]float64{}, map[string]bool{}
+	began := time.Now()
+	for range callers {
+		wg.Go(func() {
+			own, slow := map[string]float64{}, map[string][5]bool{}
+			for left.Add(-1) >= 0 {
+				asked := time.Now()
+				rep := g.read(t, g.point(int(left.Load()+players)%players))
+				if rep.Err != nil {
+					t.Errorf("a read failed: %v", rep.Err)
+					return
+				}
+				last := slow[rep.Host]
+				last[int(own[rep.Host])%len(last)] = time.Since(asked) > time.Millisecond
+				slow[rep.Host] = last
+				own[rep.Host]++
+				if callers == 1 && trues(last[:]) > len(last)/2 {
+					held[rep.Host] = true
 				}
 			}
-			if cv := spread(counts); cv > tt.most {
-				t.Errorf("shares %v: coefficient of variation %.3f, more than %.2f", counts, cv, tt.most)
-			} else {
-				t.Logf("coefficient of variation %.4f; %v a read", cv, took/time.Duration(reads))
+			mu.Lock()
+			defer mu.Unlock()
+			for h, n := range own {
+				shares[h] += n
 			}
 		})
 	}
+	wg.Wait()
+	each = time.Since(began) / time.Duration(reads)
+	least := ""
+	for h, n := range shares {
+		if least == "" || n < shares[least] {
+			least = h
+		}
+	}
+	heldUp = held[least]
+	if c.set == nil || shared {
+		for _, n := range shares {
+			counts = append(counts, n)
+		}
+		return counts, heldUp, each
+	}
+	executed := g.reads() // What the servers say counts more.
+	for i, m := range c.set.Members() {
+		if !m.IsPrimary() {
+			counts = append(counts, float64(executed[i]))
+		} else if executed[i] != 0 {
+			t.Errorf("the primary has executed %d reads", executed[i])
+		}
+	}
+	return counts, heldUp, each
+}
+
+func trues(list []bool) (n int) {
+	for _, b := range list {
+		if b {
+			n++
+		}
+	}
+	return n
 }
 
 // The ancestor's bug: a host that was away for maintenance never got a read again.
@@ -107,7 +146,7 @@ func TestAHostBackFromMaintenanceGetsItsShareBack(t *testing.T) {
 			c.seed(t, "us")
 			g := c.play(t, app.Config{})
 			g.steady(t, 4)
-			crowd := g.crowd(t, 8, 2*time.Second, nil)
+			crowd := g.crowd(t, 8, unhurried, nil)
 			crowd.more(t, 300)
 
 			m := c.set.Member(3)

@@ -12,6 +12,7 @@ package evenkeel_test
 
 import (
 	"context"
+	"errors"
 	"flag"
 	"fmt"
 	"os"
@@ -35,7 +36,9 @@ import (
 	"github.com/evenkeel/evenkeel/replset"
 )
 
-var realURI = os.Getenv("EVENKEEL_URI")
+// realURI is asked for within the tests: go test would take what it knows of another set for an answer if it were
+// a variable of the package, whose reading it does not see.
+func realURI() string { return os.Getenv("EVENKEEL_URI") }
 
 func TestMain(m *testing.M) {
 	// Most of these tests wait for elections and backoffs, not for a processor. The
@@ -83,7 +86,7 @@ var clusters atomic.Int64
 // anySet is for tests that need no fault: on a real set they use the real one.
 func anySet(t testing.TB, opts replset.Options) *cluster {
 	t.Helper()
-	c := &cluster{uri: realURI, db: fmt.Sprintf("evenkeel_test_%d_%d", os.Getpid(), clusters.Add(1))}
+	c := &cluster{uri: realURI(), db: fmt.Sprintf("evenkeel_test_%d_%d", os.Getpid(), clusters.Add(1))}
 	if c.uri != "" {
 		t.Cleanup(func() {
 			if err := c.driver(t).Database(c.db).Drop(soon(t)); err != nil {
@@ -105,11 +108,14 @@ func anySet(t testing.TB, opts replset.Options) *cluster {
 }
 
 // driver is a new client of the bare driver, for what is true whatever the app says.
-// It is not kept: unlike the app, it may have been led astray by a test's faults.
+// It is not kept: unlike the app, it may have been led astray by a test's faults. Its monitor polls: of a socket that
+// breaks one that streams may tell twice, and an operation that finds the pool closed for the second time is not tried
+// again; and with one that is just about to ask, Disconnect waits until the server has something to say, 10 s.
 func (c *cluster) driver(t testing.TB, changes ...func(*options.ClientOptions)) *mongo.Client {
 	t.Helper()
 	o := options.Client().ApplyURI(c.uri).SetServerSelectionTimeout(patience).
-		SetReadPreference(readpref.Primary()).SetWriteConcern(writeconcern.Majority())
+		SetReadPreference(readpref.Primary()).SetWriteConcern(writeconcern.Majority()).
+		SetHeartbeatInterval(500 * time.Millisecond).SetServerMonitoringMode(options.ServerMonitoringModePoll)
 	if c.set != nil && c.set.ClientTLS() != nil {
 		o.SetTLSConfig(c.set.ClientTLS())
 	}
@@ -124,10 +130,6 @@ func (c *cluster) driver(t testing.TB, changes ...func(*options.ClientOptions)) 
 	return client
 }
 
-// briefly is for a client that is disconnected at once: with a streaming monitor that is
-// just about to ask, Disconnect waits until the server has something to say, 10 s.
-func briefly(o *options.ClientOptions) { o.SetServerMonitoringMode(options.ServerMonitoringModePoll) }
-
 // coll is a collection as the bare driver sees it.
 func (c *cluster) coll(t testing.TB, name string) *mongo.Collection {
 	t.Helper()
@@ -137,10 +139,43 @@ func (c *cluster) coll(t testing.TB, name string) *mongo.Collection {
 // ownSet is for tests that need what no command of a real set brings about.
 func ownSet(t testing.TB, fault string, opts replset.Options) *cluster {
 	t.Helper()
-	if realURI != "" {
+	if realURI() != "" {
 		t.Skipf("EVENKEEL_URI: a real set cannot be told to do this: %s", fault)
 	}
 	return anySet(t, opts)
+}
+
+// awaitReal waits until a real set has one primary for all of its members, and each of the others follows it.
+func (c *cluster) awaitReal(t testing.TB) {
+	t.Helper()
+	type hello struct {
+		Hosts             []string
+		Primary           string
+		Secondary         bool
+		IsWritablePrimary bool `bson:"isWritablePrimary"`
+	}
+	ask := func(client *mongo.Client) (h hello, err error) {
+		err = client.Database("admin").RunCommand(soon(t), bson.D{{Key: "hello", Value: 1}}).Decode(&h)
+		return h, err
+	}
+	client := c.driver(t)
+	members := map[string]*mongo.Client{}
+	eventually(t, "the real set is steady", func() bool {
+		primary, err := ask(client)
+		if err != nil || !primary.IsWritablePrimary {
+			return false
+		}
+		for _, host := range primary.Hosts {
+			if members[host] == nil {
+				members[host] = c.driver(t, func(o *options.ClientOptions) { o.SetHosts([]string{host}).SetDirect(true) })
+			}
+			h, err := ask(members[host])
+			if err != nil || h.Primary != primary.Primary || h.IsWritablePrimary == h.Secondary {
+				return false
+			}
+		}
+		return true
+	})
 }
 
 // primaryFirst is a set whose member 0 is the primary, and is so again soon after
@@ -177,7 +212,7 @@ func (c *cluster) seedOn(t testing.TB, owner string, members int) {
 	for i := range docs {
 		docs[i] = bson.D{{Key: "_id", Value: i}, {Key: "owner", Value: owner}, {Key: "level", Value: i}}
 	}
-	client := c.driver(t, briefly)
+	client := c.driver(t)
 	all := options.Database().SetWriteConcern(&writeconcern.WriteConcern{W: max(members, 1)})
 	if _, err := client.Database(c.db, all).Collection("players").InsertMany(soon(t), docs); err != nil {
 		t.Fatal(err)
@@ -205,9 +240,28 @@ func (c *cluster) only(members ...int) string {
 // host is a member's address.
 func (c *cluster) host(member int) string { return c.set.Member(member).Host() }
 
+// alone is t.Parallel for a test that disturbs the set: the real one is everybody's.
+func alone(t *testing.T) {
+	if realURI() == "" {
+		t.Parallel()
+	}
+}
+
+// unsupported skips the test where a server refuses to do what it takes, as replset does when it is the one in EVENKEEL_URI.
+func unsupported(t testing.TB, err error) {
+	t.Helper()
+	if refused := (mongo.CommandError{}); realURI() != "" && errors.As(err, &refused) && strings.Contains(refused.Message, "not supported") {
+		t.Skipf("EVENKEEL_URI: %v", err)
+	}
+}
+
 // awaitSteady waits until the set has settled.
 func (c *cluster) awaitSteady(t testing.TB) {
 	t.Helper()
+	if c.set == nil {
+		c.awaitReal(t)
+		return
+	}
 	if err := c.set.AwaitSecondaries(soon(t)); err != nil {
 		t.Fatal(err)
 	}
@@ -224,6 +278,7 @@ type game struct {
 
 	mu      sync.Mutex
 	started map[string]int64 // mu; commands that the driver has put on the wire
+	cleared map[string]int   // mu; by address, how often it got no socket since it had just cleared a pool
 }
 
 // sent is how many commands of that name the driver has put on the wire.
@@ -233,10 +288,18 @@ func (g *game) sent(command string) int64 {
 	return g.started[command]
 }
 
+// refusals is how often the driver had no socket to a host for an operation, since it had cleared the pool
+// between choosing the host and asking for the socket.
+func (g *game) refusals(host string) int {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	return g.cleared[host]
+}
+
 // play starts an app on the set. The zero Config is that of all members.
 func (c *cluster) play(t testing.TB, cfg app.Config) *game {
 	t.Helper()
-	g := &game{c: c, name: fmt.Sprintf("%s %d", t.Name(), clusters.Add(1)), started: map[string]int64{}}
+	g := &game{c: c, name: fmt.Sprintf("%s %d", t.Name(), clusters.Add(1)), started: map[string]int64{}, cleared: map[string]int{}}
 	if cfg.URI == "" {
 		cfg.URI = c.uri
 	}
@@ -247,6 +310,13 @@ func (c *cluster) play(t testing.TB, cfg app.Config) *game {
 			g.mu.Lock()
 			g.started[e.CommandName]++
 			g.mu.Unlock()
+		}})
+		o.SetPoolMonitor(&event.PoolMonitor{Event: func(e *event.PoolEvent) {
+			if e.Type == event.ConnectionCheckOutFailed && e.Error != nil && strings.Contains(e.Error.Error(), "was cleared") {
+				g.mu.Lock()
+				g.cleared[e.Address]++
+				g.mu.Unlock()
+			}
 		}})
 		if c.set != nil && c.set.ClientTLS() != nil && o.TLSConfig != nil && c.pem == "" {
 			o.SetTLSConfig(c.set.ClientTLS())

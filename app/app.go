@@ -60,9 +60,16 @@ type App struct {
 
 // Start starts an app. It does not wait for any host: the app starts, and lives,
 // with any of them down, the name server of a mongodb+srv URI included. Its error is a
-// *ConfigError that says what can never work. The app runs until Stop or
-// StopAndCancel, or until ctx ends, which is the same as StopAndCancel.
+// *ConfigError that says what can never work, or that of a ctx which has ended. The app runs until Stop or
+// StopAndCancel, or until ctx ends, which is the same as StopAndCancel: ctx is that of the whole game server, not one
+// with a time-out for the start.
 func Start(ctx context.Context, cfg Config) (*App, error) {
+	if ctx != nil && ctx.Err() != nil {
+		if cause := context.Cause(ctx); cause != ctx.Err() {
+			return nil, fmt.Errorf("evenkeel: not started: %w: %w", ctx.Err(), cause)
+		}
+		return nil, fmt.Errorf("evenkeel: not started: %w", ctx.Err())
+	}
 	uri, probe, err := cfg.prepare()
 	if err != nil {
 		return nil, err
@@ -108,6 +115,14 @@ func Start(ctx context.Context, cfg Config) (*App, error) {
 	for _, line := range mongoconn.Unused(cfg.URI) {
 		cfg.Logger.Warn().Msg(line)
 	}
+	if uri.SetName == "" && !uri.Direct && uri.SRV() == "" {
+		cfg.Logger.Warn().Msg("the URI has no replicaSet: whichever host answers first decides which set this is; name it, so that a host of another one is never taken for it")
+	}
+	if uri.SRV() == "" && !cfg.Discover {
+		for _, at := range astray(uri, cfg.Aliases) {
+			cfg.Logger.Warn().Str("host", at).Msg("Aliases names a host that the URI does not name: only the writes' connection will use it, and no read; mind the spelling")
+		}
+	}
 	a.logEvents()
 
 	var resolveCtx context.Context
@@ -131,6 +146,7 @@ func Start(ctx context.Context, cfg Config) (*App, error) {
 		a.background.Go(func() {
 			select {
 			case <-ctx.Done():
+				cfg.Logger.Info().AnErr("cause", context.Cause(ctx)).Msg("the context that Start was given has ended: stopping")
 				go func() { _ = a.StopAndCancel() }() // It waits for this goroutine.
 			case <-resolveCtx.Done():
 			}
@@ -366,8 +382,11 @@ func (e *StopError) Unwrap() error { return e.Err }
 // ctx ends first, the rest is answered as not applied, or unknown. Its error is a
 // *StopError that lists the writes which were not applied, and those of which nobody
 // can say; or context.DeadlineExceeded when an actor has not stopped in time. Stopping
-// twice is fine: the first ctx that ends counts for both.
+// twice is fine: the first ctx that ends counts for both. A nil ctx never ends.
 func (a *App) Stop(ctx context.Context) error {
+	if ctx == nil {
+		ctx = context.Background()
+	}
 	if err := ctx.Err(); err != nil {
 		a.hurry(err)
 	}

@@ -45,7 +45,8 @@ func (c *Collection) From(from messages.From) *Collection {
 }
 
 // Tags returns a handle whose reads are answered by members with the tags of the first
-// of these sets that any live member has (messages.Read.Tags).
+// of these sets that any live member has (messages.Read.Tags). The primary is narrowed with FromAll only: it answers as
+// the fallback whatever its tags.
 func (c *Collection) Tags(sets ...messages.TagSet) *Collection {
 	to := *c
 	to.tags = messages.CloneTags(sets)

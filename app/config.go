@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -161,7 +162,9 @@ type Config struct {
 	Hedge      bool
 	HedgeShare float64
 	// Heartbeat is how long a server may leave a heartbeat open when nothing
-	// changes. Defaults to DefaultHeartbeat, which is also the least.
+	// changes. Defaults to DefaultHeartbeat, which is also the least. A longer one saves little:
+	// where a socket to the primary breaks just as a heartbeat begins, the driver waits for the end
+	// of that one before it writes again.
 	Heartbeat time.Duration
 	// ConnectTimeout bounds name resolution, TCP, TLS and each reply of a
 	// handshake. Defaults to DefaultConnectTimeout.
@@ -350,10 +353,28 @@ func (c *Config) prepare() (*mongoconn.URI, *options.ClientOptions, error) {
 	if err := c.apply(&o); err != nil {
 		return nil, nil, err
 	}
+	if needsPassword(o.Auth) {
+		if uri.Options.Auth != nil && uri.Options.Auth.Username == o.Auth.Username {
+			return nil, nil, &ConfigError{"URI", "it has a user and no password; write user:password@, with what is special in them percent-encoded, or name an authMechanism that needs none, such as MONGODB-X509"}
+		}
+		return nil, nil, &ConfigError{"ClientOptions", "SetAuth has a user and no password; give it one, or an AuthMechanism that needs none, such as MONGODB-X509"}
+	}
 	if wc := o.WriteConcern; wc != nil && !wc.Acknowledged() {
 		return nil, nil, &ConfigError{"URI", "w=0 would leave no outcome to tell; use w=1 or more, or w=majority"}
 	}
 	return uri, &o, nil
+}
+
+// needsPassword reports whether a user has not the password that its mechanism needs. The driver would take it for an empty one.
+func needsPassword(c *options.Credential) bool {
+	if c == nil || c.Username == "" || c.Password != "" || c.PasswordSet {
+		return false
+	}
+	switch strings.ToUpper(c.AuthMechanism) {
+	case "", "DEFAULT", "SCRAM-SHA-1", "SCRAM-SHA-256", "PLAIN":
+		return true
+	}
+	return false
 }
 
 // checkHosts refuses a list of hosts, or of aliases, that can never work.
@@ -361,16 +382,31 @@ func checkHosts(uri *mongoconn.URI, aliases map[string]string) error {
 	if n := len(uri.Hosts); n > maxHosts {
 		return &ConfigError{"URI", fmt.Sprintf("it names %d hosts; a replica set has %d members at most", n, maxHosts)}
 	}
-	members := map[string]string{}
+	members, hosts := map[string]string{}, map[string]string{}
 	for at, member := range aliases {
 		if at == "" || member == "" {
 			return &ConfigError{"Aliases", fmt.Sprintf("%q: %q: write the host as the URI names it, and the member's name", at, member)}
 		}
-		m := strings.ToLower(member)
+		m, h := mongoconn.Canonical(member), mongoconn.Canonical(at)
 		if other, twice := members[m]; twice {
 			return &ConfigError{"Aliases", fmt.Sprintf("%q and %q are both said to be the member %q; a member has one address here", other, at, member)}
 		}
-		members[m] = at
+		if other, twice := hosts[h]; twice {
+			return &ConfigError{"Aliases", fmt.Sprintf("%q and %q are one host, which can not be two members; leave one of them out", other, at)}
+		}
+		members[m], hosts[h] = at, at
 	}
 	return nil
+}
+
+// astray are the aliases whose host is none of the URI's.
+func astray(uri *mongoconn.URI, aliases map[string]string) []string {
+	var out []string
+	for at := range aliases {
+		if !slices.Contains(uri.Hosts, mongoconn.Canonical(at)) {
+			out = append(out, at)
+		}
+	}
+	slices.Sort(out)
+	return out
 }

@@ -5,9 +5,13 @@ import (
 	"errors"
 	"math"
 	"strings"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"github.com/rs/zerolog"
+	"go.mongodb.org/mongo-driver/v2/mongo/options"
 
 	"github.com/evenkeel/evenkeel/internal/mongoconn"
 	"github.com/evenkeel/evenkeel/messages"
@@ -37,6 +41,17 @@ func TestAConfigThatCanNeverWorkIsRefusedByTheNameOfItsField(t *testing.T) {
 	}
 }
 
+func TestAliasesThatContradictThemselvesAreRefused(t *testing.T) {
+	for _, aliases := range []map[string]string{
+		{"": "m:1"},
+		{"a:1": ""},
+		{"a:1": "m", "b:1": "M:27017"},
+		{"A": "m:1", "a:27017": "n:1"},
+	} {
+		mustRefuse(t, "Aliases", Config{URI: "mongodb://a:1/?replicaSet=rs0", Aliases: aliases})
+	}
+}
+
 func mustRefuse(t *testing.T, want string, c Config) {
 	t.Helper()
 	a, err := Start(t.Context(), c)
@@ -48,6 +63,86 @@ func mustRefuse(t *testing.T, want string, c Config) {
 		_ = a.StopAndCancel()
 		t.Errorf("%s: it was started", want)
 	}
+}
+
+func TestAUserNeedsThePasswordThatItsMechanismNeeds(t *testing.T) {
+	for uri, ok := range map[string]bool{
+		"mongodb://game@127.0.0.1:1/?replicaSet=rs0":                                 false,
+		"mongodb://game@127.0.0.1:1/?replicaSet=rs0&authMechanism=SCRAM-SHA-256":     false,
+		"mongodb://game:@127.0.0.1:1/?replicaSet=rs0":                                true, // It says that it is empty.
+		"mongodb://game:pw@127.0.0.1:1/?replicaSet=rs0":                              true,
+		"mongodb://CN%3Dgame@127.0.0.1:1/?replicaSet=rs0&authMechanism=MONGODB-X509": true,
+	} {
+		c := Config{URI: uri}
+		_, _, err := c.prepare()
+		var ce *ConfigError
+		if ok && err != nil || !ok && (!errors.As(err, &ce) || ce.Field != "URI" || !strings.Contains(ce.Reason, "password")) {
+			t.Errorf("%s: %v", uri, err)
+		}
+	}
+	c := Config{URI: "mongodb://game@127.0.0.1:1/?replicaSet=rs0", ClientOptions: func(o *options.ClientOptions) {
+		o.SetAuth(options.Credential{Username: "game", Password: "pw"})
+	}}
+	if _, _, err := c.prepare(); err != nil {
+		t.Errorf("ClientOptions bring the password: %v", err)
+	}
+	for _, mechanism := range []string{"", "SCRAM-SHA-1", "SCRAM-SHA-256", "PLAIN"} {
+		mustRefuse(t, "ClientOptions", Config{URI: "mongodb://127.0.0.1:1/?replicaSet=rs0", ClientOptions: func(o *options.ClientOptions) {
+			o.SetAuth(options.Credential{Username: "game", AuthMechanism: mechanism})
+		}})
+	}
+}
+
+func TestAnAppDoesNotStartInAContextThatHasEnded(t *testing.T) {
+	ctx, cancel := context.WithCancelCause(context.Background())
+	cancel(errors.New("shutting down"))
+	if _, err := Start(ctx, Config{URI: "mongodb://127.0.0.1:1/?replicaSet=rs0"}); !errors.Is(err, context.Canceled) || !strings.Contains(err.Error(), "shutting down") {
+		t.Errorf("Start returns %v", err)
+	}
+}
+
+func TestWhatMayBeMeantOtherwiseIsLogged(t *testing.T) {
+	const set = "mongodb://127.0.0.1:1/?replicaSet=rs0"
+	for _, c := range []struct {
+		cfg  Config
+		want string // "" for nothing
+	}{
+		{Config{URI: "mongodb://127.0.0.1:1/"}, "has no replicaSet"},
+		{Config{URI: "mongodb://127.0.0.1:1/?directConnection=true"}, ""},
+		{Config{URI: set}, ""},
+		{Config{URI: set + "&wtimeoutMS=100"}, "wtimeoutMS is not used"},
+		{Config{URI: set, Aliases: map[string]string{"127.0.0.1:1": "a"}}, ""},
+		{Config{URI: set, Aliases: map[string]string{"127.0.0.1:2": "a"}}, `"host":"127.0.0.1:2","message":"Aliases names`},
+		{Config{URI: set, Aliases: map[string]string{"127.0.0.1:2": "a"}, Discover: true}, ""},
+	} {
+		log := &lines{}
+		c.cfg.Logger = zerolog.New(log).Level(zerolog.WarnLevel)
+		a, err := Start(context.Background(), c.cfg)
+		if err != nil {
+			t.Fatal(err)
+		}
+		var none context.Context
+		if err := a.Stop(none); err != nil { // As good as one that never ends.
+			t.Error(err)
+		}
+		log.mu.Lock()
+		if got := log.text.String(); c.want == "" && (strings.Contains(got, "the URI") || strings.Contains(got, "Aliases")) || !strings.Contains(got, c.want) {
+			t.Errorf("%s, %v: logged is %q, want %q", c.cfg.URI, c.cfg.Aliases, got, c.want)
+		}
+		log.mu.Unlock()
+	}
+}
+
+// lines is where a logger may write to.
+type lines struct {
+	mu   sync.Mutex
+	text strings.Builder
+}
+
+func (l *lines) Write(p []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.text.Write(p)
 }
 
 // The driver adds the two, and a sum below zero has passed before a host can answer: none was ever live.

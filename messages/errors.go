@@ -13,7 +13,8 @@ var (
 	// request was not sent; it may be tried again later.
 	ErrOverloaded = errors.New("evenkeel: overloaded")
 	// ErrNotLive is matched by every *NotLiveError: the one host that could answer (a
-	// cursor's owner, or the last one that had not been tried) is not live.
+	// cursor's owner, or the last one that had not been tried) is not live, or no socket to it
+	// could be opened in time.
 	ErrNotLive = errors.New("evenkeel: host is not live")
 	// ErrNoLiveHost is returned when no live host may serve the read before its
 	// deadline.
@@ -83,7 +84,11 @@ func (e *OverloadedError) Error() string {
 	if e.Host != "" {
 		at = " at " + e.Host
 	}
-	return fmt.Sprintf("evenkeel: overloaded%s: %d of %s=%d in use; send less, or raise the limit", at, e.Pending, e.Limit, e.Max)
+	less := "send less"
+	if e.Limit == "MaxCursors" {
+		less = "close cursors that are not read to their end"
+	}
+	return fmt.Sprintf("evenkeel: overloaded%s: %d of %s=%d in use; %s, or raise the limit", at, e.Pending, e.Limit, e.Max, less)
 }
 
 // Is matches ErrOverloaded.
@@ -142,7 +147,10 @@ func after(hosts []string, last error) (s string) {
 	for _, h := range hosts {
 		s += "; " + h
 	}
-	if last != nil {
+	switch {
+	case errors.Is(last, ErrDeadline): // It tells of the last attempt itself, if there was one.
+		s += "; " + last.Error()
+	case last != nil:
 		s += "; last attempt: " + last.Error()
 	}
 	return s

@@ -5,7 +5,9 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"strings"
 	"testing"
+	"time"
 
 	"go.mongodb.org/mongo-driver/v2/mongo"
 
@@ -67,6 +69,25 @@ func TestThatNoHostMayServeNamesTheTags(t *testing.T) {
 	err := &messages.NoLiveHostError{From: messages.FromSecondaries, Tags: []messages.TagSet{{"use": "ranking", "dc": "east"}, {}}, Hosts: []string{"a:1 live"}}
 	if got, want := err.Error(), "evenkeel: no live host may serve a read from secondaries with tags {dc: east, use: ranking} or {}; a:1 live"; got != want {
 		t.Errorf("%s\n%s", got, want)
+	}
+}
+
+func TestWhatWasNeverTriedHasNoLastAttempt(t *testing.T) {
+	late := &messages.DeadlineError{Phase: "held", After: time.Second}
+	err := &messages.NoLiveHostError{From: messages.FromAll, Hosts: []string{"a:1 waiting"}, Err: late}
+	if got, want := err.Error(), "evenkeel: no live host may serve a read from all; a:1 waiting; evenkeel: deadline passed after 1s (held)"; got != want {
+		t.Errorf("%s\n%s", got, want)
+	}
+	late.Err = io.EOF
+	if got, want := err.Error(), "evenkeel: no live host may serve a read from all; a:1 waiting; evenkeel: deadline passed after 1s (held): EOF"; got != want {
+		t.Errorf("%s\n%s", got, want)
+	}
+}
+
+func TestARefusalForCursorsSaysToCloseThem(t *testing.T) {
+	err := &messages.OverloadedError{Limit: "MaxCursors", Max: 1000, Pending: 1000, Host: "a:1"}
+	if got := err.Error(); !strings.Contains(got, "1000 of MaxCursors=1000 in use; close cursors") {
+		t.Error(got)
 	}
 }
 

@@ -14,9 +14,9 @@ import (
 // meAt asks over a new connection who answers at an address.
 func meAt(t testing.TB, m *Member) string {
 	t.Helper()
-	client := connect(t, "mongodb://"+m.Host()+"/?directConnection=true&maxPoolSize=1")
-	defer func() { _ = client.Disconnect(context.Background()) }()
-	me, _ := hello(t, client).Lookup("me").StringValueOK()
+	s := dial(t, m)
+	defer s.nc.Close()
+	me, _ := s.run("admin", bson.D{{Key: "hello", Value: 1}}).Lookup("me").StringValueOK()
 	return me
 }
 

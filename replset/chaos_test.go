@@ -25,7 +25,9 @@ type writers struct {
 
 func startWriters(t *testing.T, set *Set) *writers {
 	t.Helper()
-	w := &writers{client: connect(t, set.URI(), func(o *options.ClientOptions) { o.SetTimeout(5 * time.Second) })}
+	w := &writers{client: connect(t, set.URI(), func(o *options.ClientOptions) {
+		o.SetTimeout(5 * time.Second).SetServerMonitoringMode(options.ServerMonitoringModeAuto)
+	})}
 	ctx, stop := context.WithCancel(t.Context())
 	w.stop = stop
 	t.Cleanup(func() { stop(); w.wg.Wait() })

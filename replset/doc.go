@@ -48,18 +48,23 @@
 //	                 default of sets with arbiters           nothing is on a disk
 //	read concern     local, available, majority,             linearizable, snapshot
 //	                 afterClusterTime
-//	writes           insert, update, delete, findAndModify,  validators, capped collections
-//	                 bulkWrite, retryable ones; all update
+//	writes           insert, update, delete, findAndModify,  validators; variables (let) and
+//	                 bulkWrite, retryable ones; all update   constants, collations
 //	                 operators, pipelines, arrayFilters
+//	collections      create, drop, list                      capped, clustered, time series, views;
+//	                                                         collMod, renameCollection
 //	queries          all operators on values and arrays,     $where, $text, $jsonSchema, geospatial ones;
-//	                 $expr; projections, also computed       a.$ in a projection; collations
+//	                 $expr; projections, also computed       a.$ in a projection; collations, let,
+//	                                                         min and max, returnKey, showRecordId
 //	aggregation      $match, $project, $set, $unset, $sort,  $lookup, $facet, $bucket, $out, $merge,
 //	                 $limit, $skip, $group, $unwind,         $graphLookup, $setWindowFields and the rest
 //	                 $count, $sample, $replaceRoot,
 //	                 $sortByCount, $collStats
 //	expressions      comparison, logic, arithmetic, arrays,  dates but $add and $subtract, conversions,
-//	                 sets, objects, strings, variables       regular expressions, trigonometry
-//	indexes          unique and sparse ones are enforced     none but _id makes a query faster
+//	                 sets, objects, strings, variables       regular expressions, trigonometry, $setField
+//	indexes          unique and sparse ones are enforced     none but _id makes a query faster; partial,
+//	                                                         TTL, text, hashed, geospatial, wildcard and
+//	                                                         hidden ones, and those with a collation
 //	transactions     retryable writes                        transactions of several documents
 //	change streams                                           all
 //

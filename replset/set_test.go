@@ -36,12 +36,15 @@ func steady(t testing.TB, opts Options) *Set {
 	return set
 }
 
-// connect makes a client of the set, or of one address of it. Its heartbeats are as
-// frequent as they can be: when the driver disconnects between two hellos, it waits
-// for the second one, which is held back that long.
+// connect makes a client of the set, or of one address of it. Its monitor polls. Of a
+// socket that breaks, one that streams may tell twice: the end of the hello that waits
+// clears the pool once more, which the reply to the hello before has just opened, and the
+// driver does not try again an operation that finds the pool closed. And between two
+// hellos that stream, a client that disconnects waits for the second.
 func connect(t testing.TB, uri string, change ...func(*options.ClientOptions)) *mongo.Client {
 	t.Helper()
-	opts := options.Client().ApplyURI(uri).SetServerSelectionTimeout(20 * time.Second).SetHeartbeatInterval(500 * time.Millisecond)
+	opts := options.Client().ApplyURI(uri).SetServerSelectionTimeout(20 * time.Second).
+		SetHeartbeatInterval(500 * time.Millisecond).SetServerMonitoringMode(options.ServerMonitoringModePoll)
 	for _, fn := range change {
 		fn(opts)
 	}

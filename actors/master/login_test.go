@@ -241,6 +241,7 @@ func TestALoginThatIsRefusedAfterALostReplyIsWaitedForToSettleTheWrite(t *testin
 			if fences != map[bool]int{true: 2, false: 1}[good] {
 				t.Errorf("%d fences", fences)
 			}
+			synctest.Wait() // The reply is sent first.
 			if r.hold.open() != good {
 				t.Errorf("the gate is open: %v", r.hold.open())
 			}

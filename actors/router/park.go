@@ -1,8 +1,6 @@
 package router
 
 import (
-	"maps"
-	"slices"
 	"time"
 
 	"github.com/evenkeel/evenkeel/internal/request"
@@ -41,6 +39,7 @@ func (r *Router) keep(read *request.Read) (stopping bool) {
 		return true
 	}
 	read.Parked.Store(true)
+	read.Resting = false
 	if !read.Done() {
 		// A reply given between the two lines takes the read off again: it sees Parked, and
 		// waits for the lock. One given before Parked was set is seen here.
@@ -57,8 +56,9 @@ const (
 	restLook  = 200 * time.Millisecond
 )
 
-// rest keeps a read whose hosts seem to be lost for a while, or until a host joins. Then it
-// may go to any that is live, for a retry; while the budget has none, it rests on.
+// rest keeps a read whose hosts seem to be lost, or have said nothing in its attempts' time, for a while. Then it
+// may go to any that is live, for a retry; while the budget has none, it rests on. One whose hosts seem
+// to be lost goes as soon as a host joins.
 func (r *Router) rest(read *request.Read) {
 	if read.Rest != nil {
 		read.Rest.Stop()
@@ -67,7 +67,7 @@ func (r *Router) rest(read *request.Read) {
 	attempts := read.Attempts
 	r.mu.Lock()
 	stopping := r.keep(read)
-	if r.parked[read] {
+	if read.Resting = true; r.parked[read] {
 		read.Rest = time.AfterFunc(pause, func() { r.rested(read, attempts) })
 	}
 	r.mu.Unlock()
@@ -90,8 +90,13 @@ func (r *Router) rested(read *request.Read, attempts int) {
 	}
 	delete(r.parked, read)
 	r.mu.Unlock()
-	read.Tried = nil // Those that are live by now were not lost, or are back.
 	r.counts.retries.Add(1)
+	if read.Silent { // Its hosts may be silent still: rather one that has not had it.
+		if _, placed, _ := r.place(read, false); placed {
+			return
+		}
+	}
+	read.Tried = nil // Those that are live by now were not lost, or are back.
 	if _, full := r.send(read, true, false); full {
 		r.mu.Lock()
 		if r.parked[read] {
@@ -123,7 +128,13 @@ func (r *Router) wake() {
 		r.mu.Lock()
 		if now := r.joins.Load(); now != joins {
 			joins = now
-			waiting = slices.Collect(maps.Keys(r.parked))
+			waiting = waiting[:0]
+			for read := range r.parked {
+				// There may be very many that got no reply, and what they wait for is a retry.
+				if !read.Resting || !read.Silent {
+					waiting = append(waiting, read)
+				}
+			}
 		}
 		if len(waiting) == 0 {
 			r.waking = false
@@ -181,7 +192,7 @@ func (r *Router) failParked() {
 func (r *Router) overdue(read *request.Read) error {
 	r.mu.Lock()
 	held := r.parked[read]
-	resting := held && read.Gone
+	resting := held && read.Resting
 	r.mu.Unlock()
 	if resting {
 		primaries, secondaries := r.balancer.Counts(nil)

@@ -1,10 +1,15 @@
 package router
 
 import (
+	"context"
 	"errors"
+	"fmt"
+	"slices"
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"go.mongodb.org/mongo-driver/v2/bson"
 
 	"github.com/evenkeel/evenkeel/internal/request"
 	"github.com/evenkeel/evenkeel/messages"
@@ -163,4 +168,141 @@ func TestAReadThatRestsEndsWithItsDeadlineAndWithStop(t *testing.T) {
 			}
 		})
 	}
+}
+
+// Neither the time to open a socket nor a server that says too early that time is up is the read's deadline.
+func TestACommandThatEndsBeforeItsDeadlineIsNotLate(t *testing.T) {
+	for _, err := range []error{
+		&messages.NotLiveError{Host: "a:1", Err: fmt.Errorf("no socket: %w", context.DeadlineExceeded)},
+		fmt.Errorf("too late: %w", context.DeadlineExceeded),
+	} {
+		inHall(t, func(t *testing.T, r *Router) {
+			f := newFloor(t, r, 2)
+			done := asking(t.Context(), r, &messages.Read{Database: "game", Operation: messages.Command{Document: bson.D{{Key: "dbStats", Value: 1}}}})
+			first := f.next()
+			read, _ := first.last(t)
+			r.Failed(read, first, err)
+			if rep := now(t, done); errors.Is(rep.Err, messages.ErrDeadline) || !errors.Is(rep.Err, err) || f.next() != nil {
+				t.Errorf("got %v", rep.Err)
+			}
+		})
+	}
+}
+
+func TestAReadThatFailsAtItsDeadlineIsLate(t *testing.T) {
+	inHall(t, func(t *testing.T, r *Router) {
+		f := newFloor(t, r, 2)
+		m := byID(1)
+		m.Deadline = time.Now().Add(time.Second)
+		done := asking(t.Context(), r, m)
+		first := f.next()
+		read, _ := first.last(t)
+		read.Deadline = time.Now() // Its own timer is still to come.
+		r.Failed(read, first, &messages.NotLiveError{Host: first.name, Err: errEOF})
+		if rep := now(t, done); !errors.Is(rep.Err, messages.ErrDeadline) || !errors.Is(rep.Err, errEOF) {
+			t.Errorf("got %v", rep.Err)
+		}
+	})
+}
+
+// An attempt's time is over and no reply has come: while the read has time left it is not late, whether the budget has
+// a retry left for it or not, and whether there is a host that has not had it or not.
+func TestAReadThatGotNoReplyInAnAttemptIsNotLateBeforeItsDeadline(t *testing.T) {
+	for _, hosts := range []int{1, 2, 8} {
+		for _, retries := range []bool{true, false} {
+			t.Run(fmt.Sprintf("%d hosts, retries %v", hosts, retries), func(t *testing.T) {
+				inHall(t, func(t *testing.T, r *Router) {
+					f := newFloor(t, r, hosts)
+					const lasts = 10 * time.Second
+					m, began := byID(1), time.Now()
+					m.Deadline = began.Add(lasts)
+					done := asking(t.Context(), r, m)
+					asked := 0
+					for time.Since(began) < lasts {
+						d := f.next()
+						if d == nil {
+							select {
+							case rep := <-done:
+								t.Fatalf("after %v and %d attempts: %v", time.Since(began), asked, rep.Err)
+							case <-time.After(time.Millisecond):
+								continue
+							}
+						}
+						asked++
+						read, _ := d.last(t)
+						end := time.Until(read.AttemptDeadline)
+						time.Sleep(end)
+						for !retries && r.budget.spend(time.Now(), 1) {
+						}
+						r.Failed(read, d, fmt.Errorf("no reply: %w", context.DeadlineExceeded))
+					}
+					rep := now(t, done)
+					var late *messages.DeadlineError
+					if !errors.As(rep.Err, &late) || late.Phase != "sent" || asked == 0 || asked > DefaultReadAttempts {
+						t.Errorf("after %d attempts: %v", asked, rep.Err)
+					}
+				})
+			})
+		}
+	}
+}
+
+// Where none of those that may serve is live at the deadline, that is what is told, though others are, and the read
+// was silent at one before.
+func TestAReadThatGotNoReplyAndHasNoHostSinceIsHeld(t *testing.T) {
+	inHall(t, func(t *testing.T, r *Router) {
+		r.Join(&desk{name: "p:1", inc: 100}, request.Member{Primary: true})
+		f := newFloor(t, r, 2)
+		m := byID(1)
+		m.From, m.Deadline = messages.FromSecondariesOnly, time.Now().Add(time.Second)
+		done := asking(t.Context(), r, m)
+		d := f.next()
+		read, _ := d.last(t)
+		for _, d := range f.desks {
+			r.Leave(d)
+		}
+		r.Failed(read, d, fmt.Errorf("no reply: %w", context.DeadlineExceeded))
+		time.Sleep(time.Second)
+		var none *messages.NoLiveHostError
+		if rep := now(t, done); !errors.As(rep.Err, &none) || !messages.Retryable(rep.Err) {
+			t.Errorf("got %v", rep.Err)
+		}
+	})
+}
+
+// Very many may have got no reply. A host that joins is no reason to send them all there: that takes a retry each.
+func TestReadsThatGotNoReplyAndHaveNoRetryAreNotAllSentToAHostThatJoins(t *testing.T) {
+	inHall(t, func(t *testing.T, r *Router) {
+		f := newFloor(t, r, 1)
+		const asked = 100
+		var replies []<-chan *messages.ReadReply
+		for range asked {
+			m := byID(1)
+			m.Deadline = time.Now().Add(restFirst / 2)
+			replies = append(replies, asking(t.Context(), r, m))
+		}
+		synctest.Wait()
+		d := f.desks[0]
+		d.mu.Lock()
+		reads := slices.Clone(d.got)
+		d.mu.Unlock()
+		for r.budget.spend(time.Now(), 1) {
+		}
+		for _, read := range reads {
+			r.Failed(read, d, fmt.Errorf("no reply: %w", context.DeadlineExceeded))
+		}
+		joined := f.open()
+		synctest.Wait()
+		joined.mu.Lock()
+		defer joined.mu.Unlock()
+		if len(reads) != asked || len(joined.got) != 0 || r.Stat().Parked != asked {
+			t.Errorf("of %d reads %d went to the host that joined, %d wait", len(reads), len(joined.got), r.Stat().Parked)
+		}
+		time.Sleep(restFirst)
+		for _, done := range replies {
+			if rep := now(t, done); !errors.Is(rep.Err, messages.ErrDeadline) {
+				t.Errorf("got %v", rep.Err)
+			}
+		}
+	})
 }

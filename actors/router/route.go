@@ -48,7 +48,7 @@ func (r *Router) send(read *request.Read, patient, inline bool) (run func(), aga
 		if err := read.LastErr(); err != nil && r.anyLive(read.Tried) {
 			// All that are live have had it, and at least one of them is still there, to say
 			// the same again, or to be found lost.
-			if read.Gone {
+			if read.Gone || read.Silent {
 				r.rest(read)
 			} else {
 				fail(read, err)
@@ -73,14 +73,22 @@ func (r *Router) restored(read *request.Read) bool {
 	return true
 }
 
-// fail answers a read that is the router's with an error. An attempt's own time-out is
-// the driver's error.
+// fail answers a read that is the router's with an error. The driver's error for an attempt that had all the time
+// there is becomes the router's.
 func fail(read *request.Read, err error) {
 	var late *messages.DeadlineError
-	if errors.Is(err, context.DeadlineExceeded) && !errors.As(err, &late) {
+	if errors.Is(err, context.DeadlineExceeded) && !errors.As(err, &late) && isLate(read) {
 		err = &messages.DeadlineError{Phase: "sent", After: time.Since(read.Asked), Err: err}
 	}
 	read.Reply(&messages.ReadReply{Err: err, Attempts: read.Attempts})
+}
+
+// isLate reports whether a read's time is over; or, after an attempt that had all of it, but for so little that nothing
+// comes of it: the driver gives up when a round trip would not fit any more.
+func isLate(read *request.Read) bool {
+	now := time.Now()
+	left := read.Deadline.Sub(now)
+	return left <= 0 || !read.AttemptDeadline.Before(read.Deadline) && now.Sub(read.Asked) >= 8*left
 }
 
 // place offers a read to one host after the other until one takes it. Full is the
@@ -95,14 +103,14 @@ func (r *Router) place(read *request.Read, inline bool) (run func(), placed bool
 			return nil, false, full
 		}
 		read.AttemptDeadline = read.Deadline
-		if another && (read.Cmd.Class == command.Point || mayWait(read, host)) {
+		if another && read.Attempts+1 < r.cfg.ReadAttempts && (read.Cmd.Class == command.Point || mayWait(read, host)) {
 			// Leaves as much for the next host: a point read takes milliseconds, and a host
 			// that needs half the deadline for one will not answer at all; nor will one that has fallen
 			// behind what the read must see. Others may honestly take long; a hung host is found
 			// by its silence instead.
 			read.AttemptDeadline = now.Add(read.Deadline.Sub(now) / 2)
 		}
-		hedged := r.hedger != nil && another && !fallback && len(read.Tried) == 0 && read.After.IsZero()
+		hedged := r.hedger != nil && another && !fallback && read.Attempts == 0 && read.After.IsZero()
 		host.Load().Begin(class, now)
 		run, err := host.Offer(read, inline) // From here on its fields are the host's.
 		if err == nil {
@@ -192,7 +200,7 @@ func (r *Router) Evacuated(read *request.Read, host request.Target) {
 	read.Evacuated, read.HungAt = true, host.Incarnation()
 	read.Tried = append(read.Tried, host.Incarnation())
 	read.Attempts++
-	read.Gone = false
+	read.Gone, read.Silent = false, false
 	read.SetLastErr(err)
 	r.counts.evacuated.Add(1)
 	r.Unserved(read)
@@ -218,11 +226,9 @@ func (r *Router) failed(read *request.Read, host request.Target, err error, gone
 	}
 	read.Tried = append(read.Tried, host.Incarnation())
 	read.Attempts++
-	read.Gone = gone
+	read.Gone, read.Silent = gone, !gone && errors.Is(err, context.DeadlineExceeded)
 	read.SetLastErr(err)
-	if !gone && errors.Is(err, context.DeadlineExceeded) && !read.AttemptDeadline.Before(read.Deadline) {
-		// The driver gives up a little before the deadline, when a round trip would not
-		// fit any more.
+	if isLate(read) && (read.Silent || !time.Now().Before(read.Deadline)) {
 		fail(read, r.overdue(read))
 		return
 	}
@@ -239,7 +245,7 @@ func (r *Router) failed(read *request.Read, host request.Target, err error, gone
 	// Reads that have shared a round trip cost one retry together. Each for itself, a few that
 	// were on the wire to a host that is lost would use up the budget of all.
 	if !r.budget.spend(time.Now(), 1/float64(max(1, read.Shared))) {
-		if gone {
+		if gone || read.Silent { // It has time left, and nothing that speaks against it.
 			r.rest(read)
 		} else {
 			fail(read, err)

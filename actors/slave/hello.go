@@ -67,7 +67,7 @@ func cannotServe(k mongoconn.Kind) string {
 	case mongoconn.Recovering:
 		return "the member is recovering or in initial sync"
 	case mongoconn.Hidden:
-		return "the member is hidden"
+		return "the member is hidden, or delayed and recovering"
 	case mongoconn.Delayed:
 		return "the member is delayed, on purpose"
 	case mongoconn.Arbiter:

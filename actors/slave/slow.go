@@ -21,7 +21,8 @@ const (
 	windowTime  = 250 * time.Millisecond
 	windowLeast = 8
 	windowMost  = 64
-	// windowFresh is how old another host's window may be to compare with.
+	// windowFresh is how old another host's window may be to compare a probe with. A window is compared
+	// with those of the same time alone: the host and the process had something else to do before.
 	windowFresh = 10 * time.Second
 	// What is usual follows each window by these weights: down at once, up slowly.
 	usualDown, usualUp = 0.5, 0.02
@@ -38,29 +39,32 @@ type Paces struct {
 }
 
 type window struct {
-	median time.Duration
-	at     time.Time
+	median    time.Duration
+	since, at time.Time // when it began and ended
 }
+
+// beside is when a window must have ended, or later, to be compared with w: it is about as long as w.
+func (w window) beside() time.Time { return w.since.Add(-max(windowTime, w.at.Sub(w.since))) }
 
 // NewPaces returns Paces without any.
 func NewPaces() *Paces { return &Paces{live: map[*service]*[classes]window{}} }
 
-// note takes a service's window, and returns the median of the others' latest ones; zero
-// when there are none.
+// note takes a service's window, and returns the median of the others' latest ones, if they are of
+// the same time; zero when none is.
 func (p *Paces) note(s *service, class command.Class, w window) time.Duration {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if own := p.live[s]; own != nil {
 		own[class] = w
 	}
-	return p.others(s, class, w.at)
+	return p.others(s, class, w.beside())
 }
 
-// others is the median of the other services' latest windows. p.mu must be held.
-func (p *Paces) others(s *service, class command.Class, now time.Time) time.Duration {
+// others is the median of the other services' latest windows that ended after then. p.mu must be held.
+func (p *Paces) others(s *service, class command.Class, then time.Time) time.Duration {
 	var all []time.Duration
 	for other, windows := range p.live {
-		if w := windows[class]; other != s && !w.at.IsZero() && now.Sub(w.at) < windowFresh {
+		if w := windows[class]; other != s && w.at.After(then) {
 			all = append(all, w.median)
 		}
 	}
@@ -71,7 +75,7 @@ func (p *Paces) others(s *service, class command.Class, now time.Time) time.Dura
 func (p *Paces) usual(s *service, class command.Class, now time.Time) time.Duration {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	return p.others(s, class, now)
+	return p.others(s, class, now.Add(-windowFresh))
 }
 
 // join lets others compare themselves with a service.
@@ -149,7 +153,7 @@ func (s *service) took(class command.Class, d time.Duration, now time.Time) (rea
 	}
 	median := medianOf(p.samples)
 	p.samples = p.samples[:0]
-	others := s.host.cfg.Paces.note(s, class, window{median, now})
+	others := s.host.cfg.Paces.note(s, class, window{median, p.since, now})
 	if others == 0 || !tooSlow(median, others) || !tooSlow(median, p.usual) {
 		p.slow = time.Time{}
 		p.follow(median)

@@ -2,6 +2,7 @@ package slave
 
 import (
 	"context"
+	"errors"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -48,7 +49,8 @@ func (w *world) load(d time.Duration, hosts ...*paced) {
 		for _, p := range hosts {
 			for range 4 {
 				if r := ask(pointRead); p.target.Load().Pending() < 4 && p.State() == Live {
-					if err := offer(p.target, r); err != nil {
+					// It may be ejected at this very moment.
+					if err := offer(p.target, r); err != nil && !errors.Is(err, messages.ErrNotLive) {
 						w.t.Fatal(err)
 					}
 				}
@@ -100,6 +102,24 @@ func TestAllHostsThatGetSlowTogetherStay(t *testing.T) {
 		for _, p := range []*paced{a, b, c} {
 			w.is(p.Host, Live)
 		}
+	})
+}
+
+// Reads go to some hosts alone for a while, by their tags: what the others took before says nothing of now.
+func TestHostsThatGetSlowTogetherAreNotComparedWithIdleOnes(t *testing.T) {
+	inWorld(t, func(w *world) {
+		a, b := w.paced("a:1", time.Millisecond), w.paced("b:1", time.Millisecond)
+		c, d := w.paced("c:1", time.Millisecond), w.paced("d:1", time.Millisecond)
+		w.load(2*time.Second, a, b, c, d)
+		c.takes.Store(int64(50 * time.Millisecond))
+		d.takes.Store(int64(50 * time.Millisecond))
+		w.load(2*time.Second, c, d)
+		w.is(c.Host, Live)
+		w.is(d.Host, Live)
+		// They are when the others are read from too.
+		w.load(4*time.Second, a, b, c, d)
+		w.is(c.Host, Ejected)
+		w.is(d.Host, Ejected)
 	})
 }
 

@@ -180,7 +180,8 @@ func TestReplsetObeysEachLineWithOneLine(t *testing.T) {
 
 func TestWhatReplsetIsToldToCutIsCutUntilItIsToldToBeCalm(t *testing.T) {
 	s := serveSet(t, t.Context(), "--members", "1")
-	client, err := mongo.Connect(options.Client().ApplyURI(s.first).SetRetryReads(false).SetHeartbeatInterval(500 * time.Millisecond))
+	client, err := mongo.Connect(options.Client().ApplyURI(s.first).SetRetryReads(false).SetHeartbeatInterval(500 * time.Millisecond).
+		SetServerMonitoringMode(options.ServerMonitoringModePoll))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -293,7 +294,8 @@ func TestReplsetStartsWithAnArbiterAndAHiddenMember(t *testing.T) {
 func TestReplsetStrikesOnlyTheApplicationItIsToldTo(t *testing.T) {
 	s := serveSet(t, t.Context(), "--members", "1")
 	find := func(app string) error {
-		client, err := mongo.Connect(options.Client().ApplyURI(s.first).SetAppName(app).SetRetryReads(false).SetHeartbeatInterval(500 * time.Millisecond))
+		client, err := mongo.Connect(options.Client().ApplyURI(s.first).SetAppName(app).SetRetryReads(false).SetHeartbeatInterval(500 * time.Millisecond).
+			SetServerMonitoringMode(options.ServerMonitoringModePoll))
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -25,7 +25,7 @@ func (e *Encoder) aggregate(r *Read, op messages.Aggregate) error {
 		return err
 	}
 	if name := writingStage(stages); name != "" {
-		return fmt.Errorf("%w: the pipeline has %s; send it to the master as a Command", messages.ErrNotARead, name)
+		return fmt.Errorf("%w: the pipeline has %s; use RunWriteCommand, or send the master a Command", messages.ErrNotARead, name)
 	}
 	d := newBody(256)
 	if r.Collection == "" {

@@ -116,10 +116,10 @@ func (e *Encoder) readCommand(r *Read, op messages.Command) error {
 		if meant := spelled(name); meant != "" {
 			return invalid("Document", fmt.Errorf("the server has no command %q; write %q", name, meant))
 		}
-		return fmt.Errorf("%w: %s is none of the commands that only read; send it to the master", messages.ErrNotARead, name)
+		return fmt.Errorf("%w: %s is none of the commands that only read; use RunWriteCommand, or send the master a Command", messages.ErrNotARead, name)
 	}
 	if stage := commandWrites(name, doc); stage != "" {
-		return fmt.Errorf("%w: the pipeline has %s; send it to the master", messages.ErrNotARead, stage)
+		return fmt.Errorf("%w: the pipeline has %s; use RunWriteCommand, or send the master a Command", messages.ErrNotARead, stage)
 	}
 	r.Class, r.Kind, r.Name, r.Body = Heavy, KindCommand, name, doc
 	r.TakesReadConcern = waiting[name] && find(doc, "readConcern").IsZero()

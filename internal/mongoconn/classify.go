@@ -79,13 +79,13 @@ func OtherHostMayServe(err error) bool {
 // gone or about to go: it says nothing of the read, and the host may be found lost at
 // any moment.
 func HostIsGone(err error) bool {
-	if err == nil || errors.Is(err, context.DeadlineExceeded) && !IsSelection(err) || IsAuth(err) {
+	if err == nil || IsAuth(err) {
 		return false
 	}
 	if IsRefusal(err) || isUnsent(err) {
 		return true
 	}
-	if errors.Is(err, context.Canceled) {
+	if errors.Is(err, context.DeadlineExceeded) || errors.Is(err, context.Canceled) {
 		return false
 	}
 	var cmd mongo.CommandError
@@ -101,7 +101,7 @@ var leaving = []int32{
 }
 
 // isUnsent reports whether the driver gave up before it had a socket: its pool
-// was cleared or closed, no server was there to select, the client is closed.
+// was cleared or closed, no server was there to select, the client is closed, or none could be opened in time.
 func isUnsent(err error) bool {
 	// Errors of a cleared pool, alone among those of the driver, say of themselves
 	// whether they may be retried.
@@ -122,9 +122,9 @@ func isUnsent(err error) bool {
 	// The others have types in one of the driver's unstable packages; their texts
 	// are pinned by this package's tests.
 	text := err.Error()
-	return IsSelection(err) && !errors.Is(err, context.Canceled) ||
+	return !errors.Is(err, context.Canceled) && (IsSelection(err) || HadNoSocket(err) ||
 		// A new socket could not be opened: the name is gone, a certificate is bad.
-		strings.Contains(text, "error occurred during connection handshake") && !errors.Is(err, context.Canceled) ||
+		strings.Contains(text, "error occurred during connection handshake")) ||
 		text == "server is closed" ||
 		strings.HasPrefix(text, "attempted to check out a connection from closed connection pool") ||
 		strings.HasPrefix(text, "server at ") && strings.Contains(text, "wire version")

@@ -213,10 +213,10 @@ func TestACommandThatHadNoSocketIsToldFromOneThatGetsNoReply(t *testing.T) {
 	next(t, arrived, "the command")
 	waits, cancel := context.WithTimeout(patient(t), 10*time.Millisecond)
 	defer cancel()
-	if err := d.Ping(waits); !HadNoSocket(err) || !errors.Is(err, context.DeadlineExceeded) {
+	if err := d.Ping(waits); !HadNoSocket(err) || !errors.Is(err, context.DeadlineExceeded) || !HostIsGone(err) {
 		t.Errorf("one for which there was no socket: %v", err)
 	}
-	if err := next(t, sent, "the command's end"); HadNoSocket(err) || !errors.Is(err, context.DeadlineExceeded) {
+	if err := next(t, sent, "the command's end"); HadNoSocket(err) || !errors.Is(err, context.DeadlineExceeded) || HostIsGone(err) {
 		t.Errorf("one without a reply: %v", err)
 	}
 	close(release)
@@ -242,6 +242,7 @@ func TestAnotherHostIsAskedWhenNoNewSocketCanBeOpened(t *testing.T) {
 		"a certificate for another": x509.HostnameError{Certificate: new(x509.Certificate), Host: "a.test"},
 		"something else":            errTest,
 		"a reset":                   &net.OpError{Op: "dial", Net: "tcp", Err: syscall.ECONNRESET},
+		"no answer in time":         context.DeadlineExceeded,
 	} {
 		f := serve(t, nil)
 		var broken atomic.Bool

@@ -209,7 +209,7 @@ func (c *Conn) verify(reply []byte) error {
 		return err
 	}
 	if c.d.cfg.Verified != nil {
-		c.d.cfg.Verified(hello, rtt)
+		c.d.cfg.Verified(rtt)
 	}
 	return nil
 }

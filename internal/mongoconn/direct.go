@@ -95,15 +95,14 @@ type Direct struct {
 	verbatim bool     // the driver's own registry encodes the commands
 	runOpt   *options.RunCmdOptionsBuilder
 
-	hidden atomic.Bool  // the latest first hello said so
-	rtt    atomic.Int64 // of the latest first hello
+	rtt atomic.Int64 // of the latest first hello
 }
 
 // OpenDirect makes a client of one host and lets it connect in the background. Its
 // error says what can never work in cfg.
 func OpenDirect(cfg DirectConfig) (*Direct, error) {
 	if cfg.Expect.Address == "" {
-		cfg.Expect.Address = canonical(cfg.Host)
+		cfg.Expect.Address = Canonical(cfg.Host)
 	}
 	if cfg.PoolSize <= 0 {
 		cfg.PoolSize = DefaultPoolSize
@@ -114,7 +113,7 @@ func OpenDirect(cfg DirectConfig) (*Direct, error) {
 	cfg.Heartbeat = max(cfg.Heartbeat, DefaultHeartbeat)
 	d := &Direct{
 		closer: closer{done: make(chan struct{})},
-		host:   canonical(cfg.Host),
+		host:   Canonical(cfg.Host),
 		expect: cfg.Expect,
 		obs:    cfg.Observer,
 		login:  loginOf(cfg.Base),
@@ -193,10 +192,7 @@ func own(o *options.ClientOptions, dialer options.ContextDialer, connectTimeout,
 }
 
 // verified is told of each socket that has passed.
-func (d *Direct) verified(hello bson.Raw, rtt time.Duration) {
-	if h, err := readHello(hello); err == nil {
-		d.hidden.Store(h.hidden)
-	}
+func (d *Direct) verified(rtt time.Duration) {
 	d.rtt.Store(int64(rtt))
 }
 
@@ -221,7 +217,7 @@ func (d *Direct) lost(err error) {
 // heartbeat is told of each reply to a heartbeat, before the driver itself acts
 // on it.
 func (d *Direct) heartbeat(e *event.ServerHeartbeatSucceededEvent) {
-	h := helloOf(&e.Reply, d.hidden.Load(), time.Duration(d.rtt.Load()))
+	h := helloOf(&e.Reply, time.Duration(d.rtt.Load()))
 	switch h.Kind {
 	case Unknown:
 		d.lost(fmt.Errorf("evenkeel: %s: heartbeat: the server's hello failed", d.host))

@@ -210,10 +210,24 @@ func TestWhatAMemberIsShowsInItsHellos(t *testing.T) {
 
 func TestAHiddenMemberIsToldFromARecoveringOne(t *testing.T) {
 	f := serve(t, nil)
-	f.says(member(f.addr, "rs0", bson.E{Key: "hidden", Value: true}))
+	hidden := member(f.addr, "rs0", bson.E{Key: "hosts", Value: bson.A{"a:1", "b:1"}}, bson.E{Key: "hidden", Value: true})
+	listed := with(hidden, bson.E{Key: "passives", Value: bson.A{f.addr}})
+	f.says(hidden)
 	_, h := open(t, DirectConfig{Host: f.addr})
 	if hello := next(t, h.hellos, "a hello"); hello.Kind != Hidden {
 		t.Errorf("it is %v", hello.Kind)
+	}
+	// The same sockets stay: what only their first hello would tell is of no use here.
+	for _, c := range []struct {
+		doc  bson.D
+		want Kind
+	}{
+		{with(listed, bson.E{Key: "hidden", Value: false}), Secondary},
+		{with(listed, bson.E{Key: "hidden", Value: false}, bson.E{Key: "secondary", Value: false}), Recovering},
+		{hidden, Hidden},
+	} {
+		f.says(c.doc)
+		until(t, h.hellos, c.want.String(), func(h Hello) bool { return h.Kind == c.want })
 	}
 }
 
@@ -231,7 +245,7 @@ func TestAMemberThatItsOwnConfigDoesNotListIsDelayed(t *testing.T) {
 		{with(delayed, bson.E{Key: "passives", Value: bson.A{f.addr}}), Secondary},
 		{with(delayed, bson.E{Key: "hosts", Value: bson.A{"a:1", f.addr}}), Secondary},
 		{delayed, Delayed},
-		{with(delayed, bson.E{Key: "hidden", Value: true}), Recovering},
+		{with(delayed, bson.E{Key: "hidden", Value: true}), Hidden},
 	} {
 		f.says(c.doc)
 		until(t, h.hellos, c.want.String(), func(h Hello) bool { return h.Kind == c.want })

@@ -131,7 +131,7 @@ func (e *Expect) Check(hello bson.Raw, remote net.Addr) (Identity, error) {
 	if h.setName == "" {
 		return Identity{ProcessID: h.processID, Standalone: true}, nil
 	}
-	return Identity{Me: canonical(h.me), SetName: h.setName, ProcessID: h.processID}, nil
+	return Identity{Me: Canonical(h.me), SetName: h.setName, ProcessID: h.processID}, nil
 }
 
 // maxText is how much is kept of a text that a server has sent, where it goes into
@@ -164,8 +164,8 @@ func (e *Expect) names(me, setName string) *messages.WrongHostError {
 // member checks a member's name and its set's. The name comes first: a set's
 // name is learned only from a host that has the right one.
 func (e *Expect) member(me, setName string) *messages.WrongHostError {
-	at := canonical(e.Address)
-	me = canonical(me)
+	at := Canonical(e.Address)
+	me = Canonical(me)
 	if me == "" || me != at && me != e.alias() {
 		want := at
 		if alias := e.alias(); alias != "" {
@@ -193,10 +193,10 @@ func (e *Expect) set() string {
 
 // alias returns the member name that is configured for the address, "" for none.
 func (e *Expect) alias() string {
-	at := canonical(e.Address)
+	at := Canonical(e.Address)
 	for configured, member := range e.Aliases {
-		if canonical(configured) == at {
-			return canonical(member)
+		if Canonical(configured) == at {
+			return Canonical(member)
 		}
 	}
 	return ""
@@ -205,10 +205,10 @@ func (e *Expect) alias() string {
 // AddressOf returns the address that is configured for the member of that name, or the
 // name itself.
 func (e *Expect) AddressOf(member string) string {
-	member = canonical(member)
+	member = Canonical(member)
 	for addr, alias := range e.Aliases {
-		if canonical(alias) == member {
-			return canonical(addr)
+		if Canonical(alias) == member {
+			return Canonical(addr)
 		}
 	}
 	return member

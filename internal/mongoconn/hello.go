@@ -85,8 +85,8 @@ type Hello struct {
 }
 
 // kindOf reads the driver's name for a kind. Hidden members and those that cannot
-// serve are one kind to it, which hidden tells apart.
-func kindOf(driver string, hidden bool) Kind {
+// serve are one kind to it, as delayed ones and other secondaries are.
+func kindOf(driver string) Kind {
 	switch driver {
 	case "RSPrimary":
 		return Primary
@@ -95,9 +95,6 @@ func kindOf(driver string, hidden bool) Kind {
 	case "RSArbiter":
 		return Arbiter
 	case "RSOther":
-		if hidden {
-			return Hidden
-		}
 		return Recovering
 	case "RSGhost":
 		return Ghost
@@ -107,11 +104,11 @@ func kindOf(driver string, hidden bool) Kind {
 	return Unknown
 }
 
-func helloOf(d *event.ServerDescription, hidden bool, rtt time.Duration) Hello {
+func helloOf(d *event.ServerDescription, rtt time.Duration) Hello {
 	h := Hello{
-		Kind:            kindOf(d.Kind, hidden),
+		Kind:            kindOf(d.Kind),
 		SetName:         d.SetName,
-		Primary:         canonical(string(d.Primary)),
+		Primary:         Canonical(string(d.Primary)),
 		Hosts:           canonicals(d.Hosts),
 		Passives:        canonicals(d.Passives),
 		Arbiters:        canonicals(d.Arbiters),
@@ -127,18 +124,22 @@ func helloOf(d *event.ServerDescription, hidden bool, rtt time.Duration) Hello {
 	}
 	// The driver puts the dialled address where a server gives no name.
 	if h.SetName != "" {
-		h.Me = canonical(string(d.CanonicalAddr))
+		h.Me = Canonical(string(d.CanonicalAddr))
 	}
-	if h.Kind == Secondary && h.unlisted() {
-		h.Kind = Delayed
+	if h.unlisted() {
+		switch h.Kind {
+		case Secondary:
+			h.Kind = Delayed
+		case Recovering:
+			h.Kind = Hidden
+		}
 	}
 	return h
 }
 
 // unlisted reports whether the member is none of those that its own config tells clients
-// of. A server leaves out the hidden members, which say of themselves that they are, and
-// the delayed ones, whose delay only the first hello of a socket would show: it may
-// be gone since.
+// of. A server leaves out the hidden members and the delayed ones; what they say of themselves
+// only the first hello of a socket would show, and it may be no longer so.
 func (h *Hello) unlisted() bool {
 	return len(h.Hosts) > 0 && !slices.Contains(h.Hosts, h.Me) && !slices.Contains(h.Passives, h.Me)
 }
@@ -149,7 +150,7 @@ func canonicals(addrs []string) []string {
 	}
 	out := make([]string, len(addrs))
 	for i, a := range addrs {
-		out[i] = canonical(a)
+		out[i] = Canonical(a)
 	}
 	return out
 }
@@ -167,7 +168,7 @@ func tags(set tag.Set) map[string]string {
 
 // rawHello are the fields of a hello's document that tell who sent it.
 type rawHello struct {
-	ok, isReplicaSet, hidden       bool
+	ok, isReplicaSet               bool
 	code                           int32
 	msg, me, setName, info, errmsg string
 	processID                      bson.ObjectID
@@ -190,7 +191,7 @@ func readHello(doc bson.Raw) (h rawHello, err error) {
 		case "isreplicaset":
 			h.isReplicaSet, ok = v.BooleanOK()
 		case "hidden":
-			h.hidden, ok = v.BooleanOK()
+			_, ok = v.BooleanOK()
 		case "msg":
 			h.msg, ok = v.StringValueOK()
 		case "me":

@@ -45,7 +45,7 @@ type DialerConfig struct {
 	Check func(hello bson.Raw, remote net.Addr) error
 	// Verified is called for each socket whose first reply has passed, with the
 	// round trip it took. It must not block. Optional.
-	Verified func(hello bson.Raw, rtt time.Duration)
+	Verified func(rtt time.Duration)
 	// Refused is called for a wrong or unready server (see IsRefusal), once for all
 	// addresses of a name while none of them has passed, and then for each socket. It
 	// must not block. Optional.
@@ -112,7 +112,7 @@ type Dialer struct {
 
 // NewDialer returns a Dialer, or says what is wrong with cfg.Host.
 func NewDialer(cfg DialerConfig) (*Dialer, error) {
-	cfg.Host = canonical(cfg.Host)
+	cfg.Host = Canonical(cfg.Host)
 	d := &Dialer{cfg: cfg, name: cfg.Host, conns: map[*Conn]struct{}{}, refused: map[netip.Addr]bool{}}
 	if address.Address(cfg.Host).Network() == "tcp" {
 		name, port, err := net.SplitHostPort(cfg.Host)
@@ -398,6 +398,6 @@ func (d *Dialer) Shut() {
 	d.watch.over.Wait()
 }
 
-// canonical is the form in which addresses are compared: lower case, with the
+// Canonical is the form in which addresses are compared: lower case, with the
 // default port.
-func canonical(addr string) string { return string(address.Address(addr).Canonicalize()) }
+func Canonical(addr string) string { return string(address.Address(addr).Canonicalize()) }

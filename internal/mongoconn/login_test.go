@@ -120,6 +120,20 @@ func TestALoginThatIsCutOffIsNoRefusedLoginToThoseWhoWaitForThePool(t *testing.T
 	}
 }
 
+func TestAUserWithoutAPasswordIsHiddenUnlessItsMechanismKnowsOne(t *testing.T) {
+	for uri, want := range map[string]string{
+		"mongodb://t0ken@a": `login of "[hidden]" refused`,
+		"mongodb://CN%3Dplayer@a/?authMechanism=MONGODB-X509":                 `login of "CN=player" refused`,
+		"mongodb://player@a/?authMechanism=mongodb-x509&authSource=$external": `login of "player" refused`,
+	} {
+		l := loginOf(options.Client().ApplyURI(uri))
+		err := l.error("a:1", mongo.CommandError{Code: 18, Message: "no"})
+		if err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%s: %v, want %s", uri, err, want)
+		}
+	}
+}
+
 func TestARefusedLoginSaysWhoWasRefusedAndHow(t *testing.T) {
 	for _, tt := range []struct {
 		name string

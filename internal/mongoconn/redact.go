@@ -74,6 +74,17 @@ func appendParts(parts []string, secret string) []string {
 	return parts
 }
 
+// passwordless reports whether a URI names a mechanism that knows a user without a password.
+func passwordless(uri string) bool {
+	for _, pair := range uriOptionPairs(uri) {
+		key, value, _ := strings.Cut(pair, "=")
+		if strings.EqualFold(key, "authMechanism") && (strings.EqualFold(value, "MONGODB-X509") || strings.EqualFold(value, "MONGODB-OIDC")) {
+			return true
+		}
+	}
+	return false
+}
+
 // hiderOf hides what is secret in o.
 func hiderOf(o *options.ClientOptions) func(string) string {
 	secrets := uriSecrets(o.GetURI())
@@ -103,7 +114,7 @@ func uriSecrets(uri string) (secrets []string) {
 	if at := strings.LastIndexByte(rest, '@'); at >= 0 {
 		if _, password, ok := strings.Cut(rest[:at], ":"); ok {
 			add(password)
-		} else if !strings.ContainsAny(rest[:at], "/?") {
+		} else if !strings.ContainsAny(rest[:at], "/?") && !passwordless(rest) {
 			// Something that stands where a user stands: perhaps a token.
 			add(rest[:at])
 		}

@@ -147,7 +147,7 @@ func (s *Set) poolEvent(e *event.PoolEvent) {
 	if e.Type != event.ConnectionClosed || e.Error == nil || s.cfg.OnLoginRefused == nil || s.closing.Load() {
 		return
 	}
-	at := canonical(e.Address)
+	at := Canonical(e.Address)
 	s.mu.Lock()
 	latest := s.latest
 	s.mu.Unlock()
@@ -171,8 +171,8 @@ func (s *Set) topology(e *event.TopologyDescriptionChangedEvent) {
 	for i := range e.NewDescription.Servers {
 		d := &e.NewDescription.Servers[i]
 		// A standalone is as good as a primary.
-		if k := kindOf(d.Kind, false); k == Primary || k == Standalone {
-			now, wire = primary{canonical(string(d.Addr)), d.ElectionID, d.SetVersion}, d.MaxWireVersion
+		if k := kindOf(d.Kind); k == Primary || k == Standalone {
+			now, wire = primary{Canonical(string(d.Addr)), d.ElectionID, d.SetVersion}, d.MaxWireVersion
 		}
 	}
 	s.wire.Store(wire)
@@ -207,7 +207,7 @@ func (s *Set) WireVersion() int32 { return s.wire.Load() }
 func (s *Set) Reaches(host string) bool {
 	servers := s.servers.Load()
 	return servers != nil && slices.ContainsFunc(*servers, func(d event.ServerDescription) bool {
-		return kindOf(d.Kind, false) != Unknown && s.cfg.Expect.AddressOf(string(d.Addr)) == host
+		return kindOf(d.Kind) != Unknown && s.cfg.Expect.AddressOf(string(d.Addr)) == host
 	})
 }
 
@@ -300,7 +300,7 @@ type setDialer struct {
 // DialContext opens a socket to the member at addr. It implements
 // options.ContextDialer.
 func (s *setDialer) DialContext(ctx context.Context, network, addr string) (net.Conn, error) {
-	d, err := s.dialer(canonical(addr))
+	d, err := s.dialer(Canonical(addr))
 	if err != nil {
 		return nil, err
 	}

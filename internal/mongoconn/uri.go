@@ -78,7 +78,7 @@ func parsePlain(uri string) (*URI, error) {
 	}
 	seen := map[string]bool{}
 	for _, host := range o.Hosts {
-		host = canonical(host)
+		host = Canonical(host)
 		// What a Dialer cannot dial can never work.
 		if _, err := NewDialer(DialerConfig{Host: host}); err != nil {
 			return nil, fmt.Errorf("%s", strings.TrimPrefix(err.Error(), "evenkeel: "))

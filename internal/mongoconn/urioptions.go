@@ -67,6 +67,9 @@ var unusedOptions = map[string]string{
 	"servermonitoringmode":     "heartbeats are streamed",
 	"serverselectiontimeoutms": "Config.ReadTimeout and WriteTimeout are",
 	"sockettimeoutms":          "Config.ReadTimeout and WriteTimeout are",
+	"waitqueuetimeoutms":       "Config.ReadTimeout and WriteTimeout are",
+	"wtimeout":                 "Config.WriteTimeout and each write's deadline are",
+	"wtimeoutms":               "Config.WriteTimeout and each write's deadline are",
 }
 
 // Unused says, for each option of a connection string that has no effect here, what has
@@ -78,6 +81,9 @@ func Unused(uri string) (lines []string) {
 		instead := unusedOptions[key]
 		if instead == "" {
 			instead = unusedOptions[key+"="+strings.ToLower(value)]
+		}
+		if instead == "" && slices.Contains(foreignOptions, key) {
+			instead = "this driver does not know it"
 		}
 		if instead != "" {
 			lines = append(lines, fmt.Sprintf("the URI's %s is not used: %s", name, instead))

@@ -60,10 +60,11 @@ type Read struct {
 	Tried []uint64
 	// Attempts is how often it was sent.
 	Attempts int
-	// Gone says that the last attempt failed because its host seemed to be lost. Rest ends
-	// the pause that may follow, nil for none.
-	Gone bool
-	Rest *time.Timer
+	// Gone says that the last attempt failed because its host seemed to be lost, Silent that its host said nothing
+	// in its time. Rest ends the pause that may follow, nil for none; Resting says that this is one.
+	Gone, Silent bool
+	Rest         *time.Timer
+	Resting      bool
 	// AttemptDeadline is when the attempt under way ends.
 	AttemptDeadline time.Time
 	// Shared is how many reads that attempt is for.

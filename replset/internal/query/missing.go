@@ -16,6 +16,35 @@ var missingStages = map[string]string{
 	"$querySettings": "8.0",
 }
 
+// misses reports whether servers of the series have a stage that this package has not.
+func misses(name, series string) bool {
+	since, missing := missingStages[name]
+	return missing && since <= series
+}
+
+// HasStage reports whether servers of the series have a stage.
+func HasStage(name, series string) bool {
+	return stageCompilers[name] != nil || name == "$collStats" || misses(name, series)
+}
+
+// CheckStageNames refuses a list of stages with one that no server of the series has.
+func CheckStageNames(list []byte, series string) error {
+	for _, item := range arrayItems(list) {
+		if !isObject(item) {
+			continue
+		}
+		e := elementsOf(item.Value)
+		key, _, ok := e.next()
+		if !ok || len(e.rest) > 0 {
+			return errStage
+		}
+		if !HasStage(string(key), series) {
+			return UnknownStage(string(key))
+		}
+	}
+	return nil
+}
+
 // CheckStages refuses pipelines with a stage that a server of the series, such as "8.0", has
 // and this package has not. It comes before CompilePipeline, which knows of no versions and
 // takes those stages for ones that no server has: a gap must not look like a typing error.
@@ -23,7 +52,7 @@ func CheckStages(stages []bson.Raw, series string) error {
 	for _, doc := range stages {
 		e := elementsOf(doc)
 		key, _, _ := e.next()
-		if since, missing := missingStages[string(key)]; missing && since <= series {
+		if misses(string(key), series) {
 			return notSupported("The stage " + string(key))
 		}
 	}

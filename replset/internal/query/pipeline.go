@@ -40,6 +40,8 @@ func CompilePipeline(stages []bson.Raw) (*Pipeline, error) {
 	return p, nil
 }
 
+var errStage = refuse(40323, "A pipeline stage specification object must contain exactly one field.")
+
 // compileStage reads one stage, which it keeps.
 func compileStage(doc []byte) (name string, s stage, err error) {
 	if err := checkNesting(doc); err != nil {
@@ -48,7 +50,7 @@ func compileStage(doc []byte) (name string, s stage, err error) {
 	e := elementsOf(doc)
 	key, spec, ok := e.next()
 	if !ok || len(e.rest) > 0 {
-		return "", nil, refuse(40323, "A pipeline stage specification object must contain exactly one field.")
+		return "", nil, errStage
 	}
 	name = string(key)
 	compile, ok := stageCompilers[name]

@@ -26,9 +26,6 @@ var stageCompilers = map[string]func(spec bson.RawValue) (stage, error){
 	"$sortByCount": compileSortByCount,
 }
 
-// HasStage reports whether CompilePipeline knows a stage of that name.
-func HasStage(name string) bool { return stageCompilers[name] != nil }
-
 func compileMatch(spec bson.RawValue) (stage, error) {
 	if !isObject(spec) {
 		return nil, refuse(15959, "the match filter must be an expression in an object")

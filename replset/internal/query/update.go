@@ -20,6 +20,8 @@ type UpdateOptions struct {
 	// NoDollars refuses to store names that begin with a dollar sign, as servers before
 	// 5.0 do.
 	NoDollars bool
+	// KeepTimes leaves a replacement's zero timestamps as they are.
+	KeepTimes bool
 	// Now is the clock of $currentDate, and of a replacement's zero timestamps. Defaults
 	// to time.Now.
 	Now func() time.Time
@@ -104,7 +106,9 @@ func (u *Update) compileReplacement(doc []byte, opts UpdateOptions) error {
 	if !missing(lookup(doc, "_id")) {
 		doc = WithID(doc)
 	}
-	StampTimes(doc, u.now())
+	if !opts.KeepTimes {
+		StampTimes(doc, u.now())
+	}
 	u.replacement = doc
 	return nil
 }

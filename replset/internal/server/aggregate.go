@@ -36,7 +36,7 @@ func runAggregate(c *conn, r *request) error {
 		case "collation":
 			p.simpleCollation()
 		case "let":
-			p.refuseVariables()
+			p.refuseVariables(c.s.version.wire, refuse(codeFailedToParse, "unrecognized field 'let'"))
 		case "allowDiskUse", "bypassDocumentValidation":
 			p.flag()
 		default:
@@ -51,11 +51,14 @@ func runAggregate(c *conn, r *request) error {
 	case !hasCursor:
 		return refuse(codeFailedToParse, "The 'cursor' option is required, except for aggregate with the explain argument")
 	}
+	if err := r.checkStages(stages, c.s.version); err != nil {
+		return err
+	}
 	if err := query.CheckStages(stages, c.s.version.series); err != nil {
 		return err
 	}
 	if r.first.Type != bson.TypeString {
-		return r.refuseCollectionless(stages)
+		return r.refuseCollectionless(stages, c.s.version.series)
 	}
 	name, err := r.collection()
 	if err != nil {
@@ -104,6 +107,43 @@ func runAggregate(c *conn, r *request) error {
 	return c.appendCursor(r, name, res, size, false, false)
 }
 
+// outOfV1 are the stages that are not in the stable API's version 1.
+var outOfV1 = map[string]bool{
+	"$currentOp": true, "$indexStats": true, "$listLocalSessions": true, "$listSampledQueries": true, "$listSearchIndexes": true,
+	"$listSessions": true, "$planCacheStats": true, "$queryStats": true, "$querySettings": true, "$search": true,
+	"$searchMeta": true, "$shardedDataDistribution": true, "$vectorSearch": true,
+}
+
+// checkStages refuses the stages that this client, or this server, is not to have.
+func (r *request) checkStages(stages []bson.Raw, v Version) error {
+	for _, doc := range stages {
+		s := scan(doc)
+		f, ok := s.next()
+		switch name := string(f.key); {
+		case ok && r.apiStrict && outOfV1[name] && query.HasStage(name, v.series):
+			return refuse(codeAPIStrictError, "stage %s is not allowed with 'apiStrict: true' in API Version %s", name, r.apiVersion)
+		case ok && r.apiStrict && name == "$collStats" && hasAny(f.value, "latencyStats", "storageStats", "queryExecStats"):
+			return refuse(codeAPIStrictError, "only the 'count' option to $collStats is supported in API Version 1")
+		case ok && name == "$listSearchIndexes" && query.HasStage(name, v.series):
+			return errNoSearch
+		}
+	}
+	return nil
+}
+
+// hasAny reports whether a value is a document with one of those fields.
+func hasAny(v bson.RawValue, names ...string) bool {
+	if v.Type != bson.TypeEmbeddedDocument {
+		return false
+	}
+	for _, name := range names {
+		if _, has := lookup(v.Value, name); has {
+			return true
+		}
+	}
+	return false
+}
+
 // takeStage takes a pipeline's leading stage away if it has that name, and returns
 // what it says; else nil.
 func takeStage(stages *[]bson.Raw, name string) *bson.RawValue {
@@ -150,7 +190,7 @@ func (p *fieldReader) pipeline() []bson.Raw {
 
 // refuseCollectionless refuses an aggregate of no collection, which needs stages
 // that make documents of their own. There are none here.
-func (r *request) refuseCollectionless(stages []bson.Raw) error {
+func (r *request) refuseCollectionless(stages []bson.Raw, series string) error {
 	if n, ok := integral(r.first); !ok || n != 1 {
 		return refuse(codeFailedToParse, "Invalid command format: the 'aggregate' field must specify a collection name or 1")
 	}
@@ -160,7 +200,7 @@ func (r *request) refuseCollectionless(stages []bson.Raw) error {
 	s := scan(stages[0])
 	f, _ := s.next()
 	name := string(f.key)
-	if name != "$collStats" && !query.HasStage(name) {
+	if !query.HasStage(name, series) {
 		return query.UnknownStage(name)
 	}
 	return refuse(codeInvalidNamespace, "{aggregate: 1} is not valid for '%s'; a collection is required.", name)

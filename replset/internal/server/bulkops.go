@@ -58,7 +58,7 @@ func parseBulk(b *batch) (*bulkRequest, error) {
 		case "errorsOnly":
 			q.errorsOnly = p.strictFlag()
 		case "let":
-			p.refuseVariables()
+			p.refuseVariables(b.c.s.version.wire, nil)
 		default:
 			if !b.option(&p) {
 				p.unknown()

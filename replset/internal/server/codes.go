@@ -58,6 +58,7 @@ const (
 	codeUnsupportedOpQuery         int32 = 352
 	codeCollectionUUIDMismatch     int32 = 361
 	codeNoReplicationEnabled       int32 = 76
+	codeSearchNotEnabled           int32 = 31082
 	codeInterrupted                int32 = 11601
 	codeDuplicateKey               int32 = 11000
 	codeNotWritablePrimary         int32 = 10107
@@ -158,7 +159,7 @@ var codeNames = map[int32]string{
 	11600: "InterruptedAtShutdown", 11601: "Interrupted", 11602: "InterruptedDueToReplStateChange",
 	12586: "BackgroundOperationInProgressForDatabase", 12587: "BackgroundOperationInProgressForNamespace",
 	13113: "MergeStageNoMatchingDocument", 13297: "DatabaseDifferCase", 13388: "StaleConfig",
-	13435: "NotPrimaryNoSecondaryOk", 13436: "NotPrimaryOrSecondary", 14031: "OutOfDiskSpace",
+	13435: "NotPrimaryNoSecondaryOk", 13436: "NotPrimaryOrSecondary", 14031: "OutOfDiskSpace", 31082: "SearchNotEnabled",
 	46841: "ClientMarkedKilled", 50768: "NotARetryableWriteCommand",
 }
 

@@ -112,9 +112,17 @@ func (c *conn) execute() error {
 func (c *conn) dispatch() (*failure, error) {
 	r := &c.req
 	if r.cmd == nil {
+		if c.s.version.misses(r.name) {
+			if err := r.checkAPI(false); err != nil {
+				return nil, err
+			}
+			if fail, err := c.failMissing(); err != nil {
+				return fail, err
+			}
+		}
 		return nil, r.refuseUnknown(c.s.version)
 	}
-	if err := r.checkAPI(); err != nil {
+	if err := r.checkAPI(r.cmd.inV1); err != nil {
 		return nil, err
 	}
 	if r.msg.opcode == opQuery && !r.cmd.noAuth && c.s.version.wire >= wire51 {
@@ -159,7 +167,7 @@ func (c *conn) runLimited(ctx context.Context) (*failure, error) {
 	if err := c.suffer(ctx, c.blow); err != nil {
 		return nil, err
 	}
-	fail := c.failCommand()
+	fail := c.failCommand(r.cmd)
 	if fail != nil {
 		if err := fail.act(ctx); err != nil {
 			return fail, err
@@ -188,6 +196,10 @@ func (c *conn) runLimited(ctx context.Context) (*failure, error) {
 		c.tally.reads.Add(1)
 	}
 	if err := c.runChecked(ctx); err != nil {
+		// What it has written before it failed is waited for all the same, unless this is no primary to wait any more.
+		if r.cmd.writeConcern && r.wrote && ctx.Err() == nil && !errors.Is(err, errConnection) && !retriable(asError(err).Code) && fail.concernError(r) == nil {
+			r.writeError = c.awaitWriteConcern(ctx, wc)
+		}
 		return fail, err
 	}
 	if r.cmd.writeConcern && r.wrote && fail.concernError(r) == nil {
@@ -259,7 +271,7 @@ func (c *conn) checkSession() error {
 		// No command runs in a transaction here. 20, the code of a server that has no
 		// transactions at all, would make drivers advise against retryable writes,
 		// which there are.
-		return refuse(263, "Cannot run '%s' in a multi-document transaction.", r.name)
+		return refuse(263, "Cannot run '%s' in a multi-document transaction. Transactions are not supported by this server", r.name)
 	}
 	if !r.cmd.retryable {
 		return refuse(codeNotARetryableWrite, "txnNumber may only be provided for multi-document transactions and retryable write commands. autocommit:false was not provided, and %s is not a retryable write command.", r.name)
@@ -267,8 +279,8 @@ func (c *conn) checkSession() error {
 	return nil
 }
 
-// checkAPI enforces the stable API, of which there is version 1.
-func (r *request) checkAPI() error {
+// checkAPI enforces the stable API, of which there is version 1, and in which the command is or is not.
+func (r *request) checkAPI(inV1 bool) error {
 	switch {
 	case r.apiVersion == "":
 		if r.hasAPI {
@@ -276,7 +288,7 @@ func (r *request) checkAPI() error {
 		}
 	case r.apiVersion != "1":
 		return refuse(codeAPIVersionError, "API version must be \"1\"")
-	case r.apiStrict && !r.cmd.inV1:
+	case r.apiStrict && !inV1:
 		return refuse(codeAPIStrictError, "Provided apiStrict:true, but the command %s is not in API Version 1. Information on supported commands and migrations in API Version 1 can be found at https://dochub.mongodb.org/core/manual-versioned-api.", r.name)
 	}
 	return nil

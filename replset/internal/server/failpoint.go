@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"fmt"
+	"math"
 	"math/rand/v2"
 	"slices"
 	"sync"
@@ -57,12 +58,11 @@ func (f *failPoint) set(mode failMode, what *failure) (count int64) {
 }
 
 // failCommand returns what to do to the command, or nil.
-func (c *conn) failCommand() *failure {
-	r := &c.req
-	if r.cmd == configureFailPointCommand {
+func (c *conn) failCommand(cmd *command) *failure {
+	if cmd == configureFailPointCommand {
 		return nil
 	}
-	return c.s.fails.fire(func(w *failure) bool { return w.matches(r.cmd, c.appName, r) })
+	return c.s.fails.fire(func(w *failure) bool { return w.matches(cmd, c.appName, &c.req) })
 }
 
 // fire returns what to do, or nil, and uses up one of the fail point's times. It is not in vain where
@@ -215,22 +215,32 @@ func parseFailMode(v bson.RawValue) (failMode, error) {
 		return bad()
 	}
 	if v.Type != bson.TypeEmbeddedDocument {
-		return bad()
+		return failMode{}, refuse(codeTypeMismatch, "'mode' must be a string or JSON object")
 	}
-	s := scan(v.Value)
-	f, ok := s.next()
-	if _, second := s.next(); !ok || second {
-		return bad()
+	// The first of these that it has decides, whatever else it has.
+	var key string
+	var value bson.RawValue
+	for _, key = range []string{"times", "skip", "activationProbability"} {
+		var has bool
+		if value, has = lookup(v.Value, key); has {
+			break
+		}
+		key = ""
 	}
-	x, isNumber := number(f.value)
-	n, _ := integral(f.value)
-	switch key := string(f.key); key {
+	x, isNumber := number(value)
+	n, _ := integral(value)
+	switch key {
 	case "times", "skip":
 		if !isNumber {
 			return failMode{}, refuse(codeTypeMismatch, "'%s' option to 'mode' must be a number", key)
 		}
-		if n < 0 {
+		switch {
+		case float64(n) != x:
+			return failMode{}, refuse(codeBadValue, "'%s' option to 'mode' must be a whole number", key)
+		case n < 0:
 			return failMode{}, refuse(codeBadValue, "'%s' option to 'mode' must be positive", key)
+		case n > math.MaxInt32:
+			return failMode{}, refuse(codeBadValue, "'%s' option to 'mode' is too large", key)
 		}
 		if key == "skip" {
 			on.skip = n

@@ -28,7 +28,7 @@ type findRequest struct {
 	tailable    bool
 }
 
-func parseFind(r *request) (q findRequest, err error) {
+func parseFind(r *request, version wireVersion) (q findRequest, err error) {
 	if q.coll, err = r.collection(); err != nil {
 		return q, err
 	}
@@ -61,7 +61,7 @@ func parseFind(r *request) (q findRequest, err error) {
 		case "collation":
 			p.simpleCollation()
 		case "let":
-			p.refuseVariables()
+			p.refuseVariables(version, refuse(codeFailedToParse, "Failed to parse: Unrecognized field 'let'."))
 		case "min", "max":
 			if doc := p.document(); len(doc) > 5 {
 				p.fail(refuse(codeNotImplemented, "find with %s is not supported", key))
@@ -93,8 +93,22 @@ func (p *fieldReader) optionalFlag() bool {
 	return p.f.value.Boolean()
 }
 
-// refuseVariables accepts a let without variables.
-func (p *fieldReader) refuseVariables() {
+// keepTimes reads bypassEmptyTsReplacement, which servers have from the last releases of 5.0 on.
+func (p *fieldReader) keepTimes(version wireVersion) bool {
+	if version < wire50 {
+		p.unknown()
+		return false
+	}
+	return p.optionalFlag()
+}
+
+// refuseVariables accepts a let without variables. To a server before 5.0 it is the unknown field of which
+// old says so.
+func (p *fieldReader) refuseVariables(version wireVersion, old error) {
+	if version < wire50 {
+		p.fail(old)
+		return
+	}
 	if doc := p.document(); len(doc) > 5 {
 		p.fail(refuse(codeNotImplemented, "%s with variables in 'let' is not supported", p.where))
 	}
@@ -109,7 +123,7 @@ func compileFilter(doc bson.Raw) (*query.Filter, error) {
 }
 
 func runFind(c *conn, r *request) error {
-	q, err := parseFind(r)
+	q, err := parseFind(r, c.s.version.wire)
 	if err != nil {
 		return err
 	}

@@ -18,10 +18,11 @@ type modifyRequest struct {
 	after        bool // return the document as it is afterwards
 	upsert       bool
 	arrayFilters []bson.Raw
+	keepTimes    bool // leave a replacement's zero timestamps as they are
 	hint         *hint
 }
 
-func parseModify(r *request) (m modifyRequest, err error) {
+func parseModify(r *request, version wireVersion) (m modifyRequest, err error) {
 	if m.coll, err = r.collection(); err != nil {
 		return m, err
 	}
@@ -50,8 +51,10 @@ func parseModify(r *request) (m modifyRequest, err error) {
 			p.simpleCollation()
 		case "bypassDocumentValidation":
 			p.flag()
+		case "bypassEmptyTsReplacement":
+			m.keepTimes = p.keepTimes(version)
 		case "let":
-			p.refuseVariables()
+			p.refuseVariables(version, refuse(51177, "BSON field 'let' is an unknown field."))
 		default:
 			p.unknown()
 		}
@@ -101,13 +104,13 @@ func (m modifyRequest) compile(version wireVersion) (*modifier, error) {
 		}
 	}
 	if !m.remove {
-		x.change, err = query.CompileUpdate(m.update, query.UpdateOptions{Upsert: m.upsert, ArrayFilters: m.arrayFilters, NoDollars: version < wire50})
+		x.change, err = query.CompileUpdate(m.update, query.UpdateOptions{Upsert: m.upsert, ArrayFilters: m.arrayFilters, NoDollars: version < wire50, KeepTimes: m.keepTimes})
 	}
 	return x, err
 }
 
 func findAndModify(c *conn, r *request) error {
-	m, err := parseModify(r)
+	m, err := parseModify(r, c.s.version.wire)
 	if err != nil {
 		return err
 	}

@@ -255,12 +255,30 @@ func checkIndexKey(key bson.Raw) *query.Error {
 		if len(f.key) == 0 || strings.Contains("."+string(f.key)+".", "..") {
 			return refuse(codeCannotCreateIndex, "Index keys cannot contain an empty field.")
 		}
-		if f.key[0] == '$' {
-			return refuse(codeCannotCreateIndex, "Index key contains an illegal field name: field name starts with '$'.")
+		if err := checkIndexPath(string(f.key)); err != nil {
+			return err
 		}
 	}
 	if n == 0 {
 		return refuse(codeCannotCreateIndex, "Index keys cannot be an empty object")
+	}
+	return nil
+}
+
+// checkIndexPath refuses names with a dollar sign in a path that is to be indexed, but for those of a reference.
+func checkIndexPath(path string) *query.Error {
+	parts := strings.Split(path, ".")
+	wildcard := parts[len(parts)-1] == "$**"
+	if wildcard {
+		parts = parts[:len(parts)-1]
+	}
+	for i, part := range parts {
+		if strings.HasPrefix(part, "$") && !(i > 0 && (part == "$db" || part == "$id" || part == "$ref")) {
+			return refuse(codeCannotCreateIndex, "Index key contains an illegal field name: field name starts with '$'.")
+		}
+	}
+	if wildcard {
+		return refuse(codeNotImplemented, "wildcard indexes are not supported")
 	}
 	return nil
 }

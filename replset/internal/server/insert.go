@@ -114,7 +114,7 @@ func (b *batch) insertAll(w repl.Writer, ns namespace, from int, docs []bson.Raw
 		}
 		if done == nil {
 			b.c.s.ops.insert.Add(1)
-			if doc, err = insertable(doc, b.c.s.version.wire); err == nil {
+			if doc, err = insertable(doc, b.c.s.version.wire, b.keepTimes); err == nil {
 				err = ns.check(w)
 			}
 			if err == nil {
@@ -144,7 +144,7 @@ var nothingMore = bson.Raw{5, 0, 0, 0, 0}
 
 // insertable returns a copy of a document as the server stores it: with an _id,
 // and that first.
-func insertable(doc bson.Raw, version wireVersion) (bson.Raw, error) {
+func insertable(doc bson.Raw, version wireVersion, keepTimes bool) (bson.Raw, error) {
 	if len(doc) > maxDocument {
 		return nil, refuse(codeBadValue, "object to insert too large. size in bytes: %d, max size: %d", len(doc), maxDocument)
 	}
@@ -160,7 +160,9 @@ func insertable(doc bson.Raw, version wireVersion) (bson.Raw, error) {
 	if &whole[0] == &doc[0] {
 		whole = bytes.Clone(doc)
 	}
-	query.StampTimes(whole, time.Now())
+	if !keepTimes {
+		query.StampTimes(whole, time.Now())
+	}
 	return whole, nil
 }
 

@@ -35,10 +35,36 @@ func init() {
 	}
 }
 
+// searchCommands are those of Atlas, which every server that knows them refuses where there is no Atlas.
+var searchCommands = map[string]bool{"createSearchIndexes": true, "dropSearchIndex": true, "updateSearchIndex": true}
+
+var errNoSearch = refuse(codeSearchNotEnabled, "Using Atlas Search Database Commands and the $listSearchIndexes aggregation stage requires additional configuration. "+
+	"Please connect to Atlas or an AtlasCLI local deployment to enable. For more information on how to connect, see https://dochub.mongodb.org/core/atlas-cli-deploy-local-reqs.")
+
+// misses reports whether servers of the version have a command that this one has not.
+func (v Version) misses(name string) bool {
+	since, missing := missingCommands[name]
+	return missing && since <= v.series
+}
+
+// failMissing does what failCommand is to do to a command that a server has and this one has not.
+func (c *conn) failMissing() (*failure, error) {
+	fail := c.failCommand(&command{name: c.req.name})
+	if fail == nil {
+		return nil, nil
+	}
+	ctx, cancel := c.limited()
+	defer cancel()
+	return fail, fail.act(ctx)
+}
+
 // refuseUnknown refuses a command that there is none of here.
 func (r *request) refuseUnknown(v Version) error {
-	if since, missing := missingCommands[r.name]; missing && since <= v.series {
-		return refuse(codeNotImplemented, "The command %s is not supported by this server", r.name)
+	switch {
+	case !v.misses(r.name):
+		return refuse(codeCommandNotFound, "no such command: '%s'", r.name)
+	case searchCommands[r.name]:
+		return errNoSearch
 	}
-	return refuse(codeCommandNotFound, "no such command: '%s'", r.name)
+	return refuse(codeNotImplemented, "The command %s is not supported by this server", r.name)
 }

@@ -10,6 +10,7 @@ import (
 const (
 	labelRetryable = "RetryableWriteError"
 	labelNoWrites  = "NoWritesPerformed"
+	labelTransient = "TransientTransactionError"
 )
 
 // retriable are the codes that the server labels as worth a second try.
@@ -21,6 +22,15 @@ func retriable(code int32) bool {
 		return true
 	}
 	return false
+}
+
+// transient reports whether a transaction that failed with a code may be tried again as a whole.
+func transient(code int32, end bool) bool {
+	switch code {
+	case 24, 112, 246, 251, 267: // LockTimeout, WriteConflict, SnapshotUnavailable, NoSuchTransaction, PreparedTransactionInProgress
+		return true
+	}
+	return !end && retriable(code)
 }
 
 // stateChange are the codes whose replies carry the topology version, so that a
@@ -80,6 +90,8 @@ func (c *conn) appendError(r *request, e *query.Error, fail *failure, st *repl.S
 	w.fields(e.Extra)
 	if doc := fail.concernError(r); doc != nil {
 		w.raw("writeConcernError", doc)
+	} else if r.writeError != nil {
+		appendWriteConcernError(w, asError(r.writeError))
 	}
 	c.appendLabels(r, e, e.Code, fail)
 	if stateChange(e.Code, fail) && st.SetName != "" {
@@ -97,6 +109,13 @@ func (c *conn) appendLabels(r *request, e *query.Error, code int32, fail *failur
 	switch {
 	case fail != nil && fail.labels != nil:
 		labels = fail.labels
+	case r.inTxn && r.cmd != nil && (fail != nil || r.cmd.endsTxn):
+		if transient(code, r.cmd.endsTxn) && (e != nil || code != 251) { // Of that one a write concern error says that it was committed.
+			labels = append(labels, labelTransient)
+		}
+		if r.cmd.endsTxn && retriable(code) {
+			labels = append(labels, labelRetryable)
+		}
 	case r.hasTxn && r.cmd != nil && r.cmd.retryable && retriable(code):
 		labels = append(labels, labelRetryable)
 		if e != nil && !r.wrote && c.wroteBefore && c.s.version.wire >= wire60 {

@@ -59,6 +59,15 @@ func runUpdate(c *conn, r *request) error {
 			return err
 		}
 	}
+	// When it is done, the server reads the pipelines once more, for its counters. A stage that there is none of
+	// fails the whole command then, with what its statements have done.
+	for i := range parsed {
+		if u := parsed[i].update; u.Type == bson.TypeArray {
+			if err := query.CheckStageNames(u.Value, c.s.version.series); err != nil {
+				return err
+			}
+		}
+	}
 	reply.append(b, true)
 	return nil
 }
@@ -126,7 +135,7 @@ type updater struct {
 	change    *query.Update
 }
 
-func (st *updateStatement) compile(version wireVersion) (*updater, error) {
+func (st *updateStatement) compile(version wireVersion, keepTimes bool) (*updater, error) {
 	x := &updater{updateStatement: st}
 	var err error
 	if x.match, err = compileFilter(st.filter); err != nil {
@@ -158,13 +167,13 @@ func (st *updateStatement) compile(version wireVersion) (*updater, error) {
 			return nil, refuse(codeFailedToParse, "the parameter 'upsertSupplied' is set to 'true', but no document was supplied")
 		}
 	}
-	x.change, err = query.CompileUpdate(st.update, query.UpdateOptions{Multi: st.multi, Upsert: st.upsert, ArrayFilters: st.arrayFilters, NoDollars: version < wire50})
+	x.change, err = query.CompileUpdate(st.update, query.UpdateOptions{Multi: st.multi, Upsert: st.upsert, ArrayFilters: st.arrayFilters, NoDollars: version < wire50, KeepTimes: keepTimes})
 	return x, err
 }
 
 // update executes a statement, whose changes are one atomic unit.
 func (b *batch) update(ns namespace, index int, st *updateStatement) error {
-	x, err := st.compile(b.c.s.version.wire)
+	x, err := st.compile(b.c.s.version.wire, b.keepTimes)
 	if err != nil {
 		b.c.s.ops.update.Add(1)
 		return b.fail(index, err)

@@ -28,8 +28,10 @@ type batch struct {
 	c       *conn
 	r       *request
 	ordered bool
-	numbers statementNumbers
-	into    ledger
+	// keepTimes leaves zero timestamps as they are.
+	keepTimes bool
+	numbers   statementNumbers
+	into      ledger
 
 	failures int
 	retried  []int32
@@ -197,7 +199,7 @@ func (c *conn) parseBatch(r *request, name string) (b *batch, reply *batchReply,
 			statements, given = p.documents(), p.given()
 		case b.option(&p):
 		case key == "let" && name != "documents":
-			p.refuseVariables()
+			p.refuseVariables(b.c.s.version.wire, errUnknownField(r.name, "let"))
 		default:
 			p.unknown()
 		}
@@ -225,6 +227,8 @@ func (b *batch) option(p *fieldReader) bool {
 		b.ordered = p.strictFlag() || !p.given()
 	case "bypassDocumentValidation":
 		p.flag() // there are no validators
+	case "bypassEmptyTsReplacement":
+		b.keepTimes = p.keepTimes(b.c.s.version.wire)
 	case "stmtId":
 		b.numbers.first, b.numbers.hasFirst = p.strictInt(), p.given()
 	case "stmtIds":
