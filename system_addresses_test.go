@@ -60,9 +60,10 @@ type forwarder struct {
 	ln net.Listener
 	wg sync.WaitGroup
 
-	mu    sync.Mutex
-	conns map[net.Conn]bool // mu; both sides of each
-	total int               // mu
+	mu      sync.Mutex
+	conns   map[net.Conn]bool // mu; both sides of each
+	total   int               // mu
+	stopped bool              // mu
 }
 
 // at lets another loopback address, and the port of member, lead to the member to.
@@ -97,6 +98,10 @@ func (f *forwarder) forward(in net.Conn, to string) {
 		return
 	}
 	f.mu.Lock()
+	if f.stopped { // dialled just before, and closed by nobody else
+		in.Close()
+		out.Close()
+	}
 	f.conns[in], f.conns[out] = true, true
 	f.total++
 	f.mu.Unlock()
@@ -126,6 +131,7 @@ func (f *forwarder) open() int {
 func (f *forwarder) stop() {
 	f.ln.Close()
 	f.mu.Lock()
+	f.stopped = true
 	for nc := range f.conns {
 		nc.Close()
 	}

@@ -36,6 +36,7 @@ type fake struct {
 	lie     func(nc net.Conn, id uint32, name string, cmd bson.Raw) (bool, error)
 	silent  bool // nothing is answered
 	changed chan struct{}
+	stopped bool
 	sockets int
 	conns   map[net.Conn]bool
 	counts  map[string]int
@@ -68,6 +69,11 @@ func serveOn(t testing.TB, ln net.Listener, cfg *tls.Config) *fake {
 				nc = tls.Server(nc, cfg)
 			}
 			f.mu.Lock()
+			if f.stopped { // accepted just before, and hung up by nobody else
+				f.mu.Unlock()
+				raw.Close()
+				return
+			}
 			f.sockets++
 			n := f.sockets
 			f.conns[raw] = true
@@ -88,8 +94,8 @@ func serveOn(t testing.TB, ln net.Listener, cfg *tls.Config) *fake {
 // stop refuses new sockets and closes those there are.
 func (f *fake) stop() {
 	f.ln.Close()
+	f.change(func() { f.stopped = true }) // streams notice
 	f.hangUp()
-	f.change(func() {}) // streams notice
 	f.wg.Wait()
 }
 
