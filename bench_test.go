@@ -157,8 +157,10 @@ func BenchmarkSwap(b *testing.B) {
 			b.Fatal(err)
 		}
 		gone := map[string]bool{}
-		for len(gone) < 2 {
+		for late := time.After(30 * time.Second); len(gone) < 2; {
 			select {
+			case <-late:
+				b.Fatalf("of two members that have each other's address only %d is noticed", len(gone))
 			case e := <-lost.Events():
 				gone[e.Head().Host] = true
 			default:

@@ -165,9 +165,7 @@ func (x *storm) run() {
 	x.c.set.Stop()
 	x.stranger.Stop()
 	x.log.add(x.since(), "the sets have stopped")
-	if err := goleak.Find(before); err != nil {
-		t.Errorf("after all has stopped: %v", err)
-	}
+	mustEndAll(t, before)
 	x.report()
 }
 

@@ -19,14 +19,14 @@ func TestACursorsBatchesTogetherMayTakeLongerThanAReadMay(t *testing.T) {
 	t.Parallel()
 	c := anySet(t, replset.Options{})
 	c.seed(t, "us")
-	const limit, each = 5 * time.Second, 1100 * time.Millisecond
+	const limit, batch, each = 5 * time.Second, 5, 300 * time.Millisecond
 	filter := bson.D{}
 	if c.set != nil {
 		for _, m := range c.set.Members() {
 			m.Slow("getMore", each)
 		}
-	} else { // 20 documents a batch
-		filter = bson.D{{Key: "$where", Value: fmt.Sprintf("sleep(%d); return true", each.Milliseconds()/20)}}
+	} else {
+		filter = bson.D{{Key: "$where", Value: fmt.Sprintf("sleep(%d); return true", each.Milliseconds()/batch)}}
 		unsupported(t, c.coll(t, "none").FindOne(soon(t), filter).Err())
 	}
 	g := c.play(t, app.Config{ReadTimeout: limit})
@@ -37,8 +37,8 @@ func TestACursorsBatchesTogetherMayTakeLongerThanAReadMay(t *testing.T) {
 	ctx := context.Background()
 	var wg sync.WaitGroup
 	for name, open := range map[string]func() (*app.Cursor, error){
-		"find":      func() (*app.Cursor, error) { return coll.Find(ctx, filter, options.Find().SetBatchSize(15)) },
-		"aggregate": func() (*app.Cursor, error) { return coll.Aggregate(ctx, all, options.Aggregate().SetBatchSize(15)) },
+		"find":      func() (*app.Cursor, error) { return coll.Find(ctx, filter, options.Find().SetBatchSize(batch)) },
+		"aggregate": func() (*app.Cursor, error) { return coll.Aggregate(ctx, all, options.Aggregate().SetBatchSize(batch)) },
 	} {
 		wg.Go(func() {
 			cur, err := open()

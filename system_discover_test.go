@@ -146,7 +146,7 @@ func TestHiddenAndDelayedMembersAndArbitersAreNotReadFrom(t *testing.T) {
 			c := ownSet(t, "members that are hidden or delayed", ofAllSorts())
 			c.seedOn(t, "us", 4) // Neither the delayed one nor the arbiter.
 			// All of them are named, whatever they are.
-			g := c.play(t, app.Config{URI: c.only(2, 3, 4, 5, 0, 1), Discover: discover, Policy: app.RoundRobin, From: messages.FromAll, HungAfter: patience})
+			g := c.play(t, app.Config{URI: c.only(2, 3, 4, 5, 0, 1), Discover: discover, Policy: app.RoundRobin, From: messages.FromAll, HungAfter: patience, NoBatch: true})
 			if discover {
 				g.consistsOf(t, 0, 1, 5)
 				for _, m := range []int{2, 3, 4} {
@@ -305,10 +305,10 @@ func TestAMemberThatIsTakenOffIsNeitherInStatNorInASubscribersSnapshot(t *testin
 	c.seed(t, "us")
 	g := c.follow(t, app.Config{})
 	g.consistsOf(t, 0, 1, 2)
+	mark := g.events.mark()
 	if err := c.set.Hide(soon(t), 2, true); err != nil {
 		t.Fatal(err)
 	}
-	mark := g.events.mark()
 	await(t, g.events, mark, of[messages.MemberRemoved](c.host(2)))
 	sub := g.Events()
 	defer sub.Cancel()

@@ -274,6 +274,7 @@ func TestReadsFallBackToThePrimaryWhileNoSecondaryIsLive(t *testing.T) {
 	await[messages.ReadsRestored](t, g.events, mark, nil)
 	crowd.moreAt(t, c.host(1), 20)
 	crowd.moreAt(t, c.host(2), 20)
+	crowd.more(t, 1) // Of before, none is under way any more.
 	served := g.reads()[0]
 	crowd.more(t, 200)
 	if n := g.reads()[0]; n != served {

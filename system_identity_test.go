@@ -259,7 +259,7 @@ func TestASecondNameForOneMemberStandsBy(t *testing.T) {
 			hosts := []string{c.host(0), ip, c.host(2)}
 			hosts = append(hosts[:tt.localhost], append([]string{name}, hosts[tt.localhost:]...)...)
 			uri := "mongodb://" + strings.Join(hosts, ",") + "/?replicaSet=" + c.set.Name()
-			g := c.play(t, app.Config{URI: uri, Policy: app.RoundRobin, Aliases: map[string]string{name: ip}})
+			g := c.play(t, app.Config{URI: uri, Policy: app.RoundRobin, Aliases: map[string]string{name: ip}, HungAfter: patience, NoBatch: true})
 			stays, goes := tt.stays(ip, name), tt.goes(ip, name)
 
 			dup := await(t, g.events, 0, of[messages.DuplicateHost](goes))

@@ -23,6 +23,12 @@ func TestAFloodOfSendsIsRefusedAtTheLimitAndEachIsAnsweredOnce(t *testing.T) {
 	g := c.play(t, app.Config{ReadQueue: limit, WriteQueue: limit})
 	g.ready(t)
 	in := g.inbox(t)
+	if c.set != nil { // However slow the flood is, it is faster.
+		for _, m := range c.set.Members() {
+			m.Slow("", 20*time.Millisecond)
+			t.Cleanup(func() { m.Slow("", 0) })
+		}
+	}
 	for n := range flood {
 		r := g.point(n % players)
 		r.Correlation = n
@@ -76,10 +82,10 @@ func TestCallersBeyondAHostsQueueAreRefusedAtOnce(t *testing.T) {
 	t.Parallel()
 	c := ownSet(t, "a member that is slow", primaryFirst(3))
 	c.seed(t, "us")
-	g := c.play(t, app.Config{PointWorkers: 1, HostQueue: 4})
+	g := c.play(t, app.Config{PointWorkers: 1, HostQueue: 4, NoPrimaryFallback: true, HungAfter: patience, ConnectTimeout: patience})
 	g.steady(t, 3)
 	for _, m := range c.set.Members() {
-		m.Slow("find", 20*time.Millisecond)
+		m.Freeze()
 	}
 	players := g.Collection(c.db, "players")
 	var wg sync.WaitGroup
@@ -87,7 +93,6 @@ func TestCallersBeyondAHostsQueueAreRefusedAtOnce(t *testing.T) {
 	var ok, refused int
 	for range 100 {
 		wg.Go(func() {
-			began := time.Now()
 			err := players.FindOne(soon(t), bson.D{{Key: "_id", Value: 3}}).Err()
 			mu.Lock()
 			defer mu.Unlock()
@@ -97,17 +102,23 @@ func TestCallersBeyondAHostsQueueAreRefusedAtOnce(t *testing.T) {
 				ok++
 			case errors.As(err, &over) && over.Limit == "HostQueue" && messages.Retryable(err):
 				refused++
-				if took := time.Since(began); took > 2*time.Second {
-					t.Errorf("the refusal took %v", took)
-				}
 			default:
 				t.Errorf("a read got %v", err)
 			}
 		})
 	}
+	// None waits for those that have room.
+	eventually(t, "90 are refused; two hosts have room for 5 each", func() bool {
+		mu.Lock()
+		defer mu.Unlock()
+		return refused == 90
+	})
+	for _, m := range c.set.Members() {
+		m.Unfreeze()
+	}
 	wg.Wait()
-	if ok < 10 || refused == 0 {
-		t.Errorf("%d reads were served and %d refused; two hosts have room for 5 each", ok, refused)
+	if ok != 10 {
+		t.Errorf("%d reads were served", ok)
 	}
 	await(t, g.events, 0, func(e messages.Overloaded) bool { return e.Limit == "HostQueue" && e.Host != "" })
 }
@@ -181,7 +192,7 @@ func TestACancelledWriteSaysWhetherItMayHaveHappened(t *testing.T) {
 		t.Errorf("with a cancelled context, a write is %v: %v", app.OutcomeOf(err), err)
 	}
 
-	primary := c.set.Primary()
+	primary := c.primary(t)
 	primary.Freeze()
 	sent := g.sent("insert")
 	insert := func(id int) (cancel func(), got chan error) {

@@ -62,10 +62,13 @@ func TestBesideAnArbiterWritesWaitTruthfullyWhileTheOtherMemberWithDataIsDown(t 
 	c.set.Member(1).Kill()
 	mark, in := g.events.mark(), g.inbox(t)
 
-	in.send(g.Master(), g.push(0, 2500*time.Millisecond))
+	zero := g.push(0, 4*time.Second)
+	in.send(g.Master(), zero)
 	eventually(t, "the primary has executed it", func() bool { return slices.Equal(list(), []int{0}) })
 	for n := 1; n <= 5; n++ { // Behind it, and gone before it is done.
-		in.send(g.Master(), g.push(n, 1500*time.Millisecond))
+		w := g.push(n, 0)
+		w.Deadline = zero.Deadline.Add(-time.Second)
+		in.send(g.Master(), w)
 	}
 	eventually(t, "Stat shows what waits, and behind what", func() bool {
 		lane := g.Stat().Writes.Lanes[0]
@@ -130,7 +133,7 @@ func TestStopListsWhatAnElectionOrAFrozenPrimaryKeptFromBeingApplied(t *testing.
 		onWire  bool // a write was sent that nobody has answered
 	}{
 		{"an election that ends in time", func(t *testing.T, c *cluster, g *game) func() {
-			m := c.set.Primary()
+			m := c.primary(t)
 			m.Kill()
 			eventually(t, "there is no primary", func() bool { return g.events.primary() == "" })
 			return func() {}
@@ -146,8 +149,8 @@ func TestStopListsWhatAnElectionOrAFrozenPrimaryKeptFromBeingApplied(t *testing.
 				}
 			}
 		}, false, false},
-		{"a frozen primary", func(_ *testing.T, c *cluster, _ *game) func() {
-			m := c.set.Primary()
+		{"a frozen primary", func(t *testing.T, c *cluster, _ *game) func() {
+			m := c.primary(t)
 			m.Freeze()
 			return m.Unfreeze
 		}, false, true},
@@ -167,9 +170,13 @@ func TestStopListsWhatAnElectionOrAFrozenPrimaryKeptFromBeingApplied(t *testing.
 			}
 			heal := tt.fault(t, c, g)
 			in := g.inbox(t)
-			sent := 20
+			onWire := func() int64 { return g.sent("update") + g.sent("bulkWrite") }
+			sent, before := 20, onWire()
 			for n := range sent {
 				in.send(g.Master(), g.push(n, patience))
+			}
+			if tt.onWire {
+				eventually(t, "a write is on the wire", func() bool { return onWire() > before })
 			}
 			ctx, cancel := context.WithTimeout(context.Background(), 300*time.Millisecond)
 			if tt.patient {

@@ -114,7 +114,7 @@ var faults = []fault{
 	{"steps down", true, func(t *testing.T, g *game, m *replset.Member) func() {
 		mark := g.events.mark()
 		g.c.awaitSteady(t)
-		must(t, g.c.set.StepDown(soon(t)))
+		eventually(t, "the primary has stepped down", func() bool { return g.c.set.StepDown(soon(t)) == nil })
 		newPrimary(t, g, mark, m)
 		return func() {}
 	}},
@@ -221,7 +221,7 @@ func TestNoFaultOfOneHostIsNoticedByTheGame(t *testing.T) {
 
 				m := c.set.Member(2)
 				if f.primary {
-					m = c.set.Primary()
+					m = c.primary(t)
 				}
 				heal := f.hit(t, g, m)
 				more()

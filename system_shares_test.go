@@ -33,7 +33,7 @@ func TestEqualHostsGetEqualShares(t *testing.T) {
 		callers := tt.callers
 		t.Run(fmt.Sprintf("%v/%d callers/alone %v", tt.policy, callers, tt.noBatch), func(t *testing.T) {
 			for range 5 {
-				counts, heldUp, each := equalShares(t, c, app.Config{Policy: tt.policy, NoBatch: tt.noBatch}, callers)
+				counts, heldUp, each := equalShares(t, c, app.Config{Policy: tt.policy, NoBatch: tt.noBatch, HungAfter: patience, ConnectTimeout: patience}, callers)
 				cv := spread(counts)
 				switch {
 				case cv <= tt.most:

@@ -174,7 +174,7 @@ func (s *soak) arrive(ctx context.Context, rate int, request func(n int) (took *
 }
 
 func (s *soak) read(n int) (*hdrhistogram.Histogram, error) {
-	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), unhurried)
 	defer cancel()
 	err := s.g.Collection(s.g.c.db, "players").FindOne(ctx, bson.D{{Key: "_id", Value: n % players}}).Err()
 	s.mu.Lock()

@@ -208,7 +208,7 @@ func TestANewPrimaryEveryFewWritesLosesDoublesAndReordersNone(t *testing.T) {
 	began := time.Now()
 	for range 10 {
 		c.awaitSteady(t)
-		mark, old := g.events.mark(), c.set.Primary()
+		mark, old := g.events.mark(), c.primary(t)
 		eventually(t, "the primary has stepped down", func() bool { return c.set.StepDown(soon(t)) == nil })
 		await(t, g.events, mark, func(e messages.PrimaryChanged) bool { return e.To != "" && e.To != old.Host() })
 		ledger.more(t, 20)

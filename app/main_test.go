@@ -70,7 +70,7 @@ func settle(t testing.TB, set *replset.Set) {
 // start starts an app on a set and waits until it serves from every host.
 func start(t testing.TB, set *replset.Set, change ...func(*app.Config)) *app.App {
 	t.Helper()
-	cfg := app.Config{URI: set.URI(), ReadTimeout: patience, WriteTimeout: patience}
+	cfg := app.Config{URI: set.URI(), ReadTimeout: patience, WriteTimeout: patience, ConnectTimeout: patience}
 	for _, f := range change {
 		f(&cfg)
 	}
@@ -96,15 +96,22 @@ func client(f func(*options.ClientOptions)) func(*app.Config) {
 	return func(c *app.Config) { c.ClientOptions = f }
 }
 
-// failPoint makes a member fail the next times executions of a command.
-func failPoint(t testing.TB, m *replset.Member, times int, data bson.D) {
+// bare is a client of the bare driver for a member alone. Its monitor polls: with one that streams, Disconnect
+// may have to wait until the server has something to say, 10 s.
+func bare(t testing.TB, m *replset.Member) *mongo.Client {
 	t.Helper()
-	direct, err := mongo.Connect(options.Client().ApplyURI("mongodb://" + m.Host() + "/?directConnection=true"))
+	client, err := mongo.Connect(options.Client().ApplyURI("mongodb://" + m.Host() + "/?directConnection=true&serverMonitoringMode=poll&heartbeatFrequencyMS=500"))
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer func() { _ = direct.Disconnect(context.Background()) }()
-	err = direct.Database("admin").RunCommand(soon(t), bson.D{
+	t.Cleanup(func() { _ = client.Disconnect(context.Background()) })
+	return client
+}
+
+// failPoint makes a member fail the next times executions of a command.
+func failPoint(t testing.TB, m *replset.Member, times int, data bson.D) {
+	t.Helper()
+	err := bare(t, m).Database("admin").RunCommand(soon(t), bson.D{
 		{Key: "configureFailPoint", Value: "failCommand"},
 		{Key: "mode", Value: bson.D{{Key: "times", Value: times}}},
 		{Key: "data", Value: data},

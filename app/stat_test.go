@@ -67,13 +67,14 @@ func TestErrorsTellWhatHappenedBefore(t *testing.T) {
 	for _, m := range set.Members() {
 		m.Kill()
 	}
-	eventually(t, "no host is live", func() bool {
-		for _, h := range a.Stat().Hosts {
+	eventually(t, "no host is live, and no primary known", func() bool {
+		st := a.Stat()
+		for _, h := range st.Hosts {
 			if h.State == slave.Live {
 				return false
 			}
 		}
-		return true
+		return st.Primary == ""
 	})
 	ctx, cancel := context.WithTimeout(t.Context(), 100*time.Millisecond)
 	defer cancel()

@@ -239,17 +239,16 @@ func TestAStuckWriteDelaysNoOtherLane(t *testing.T) {
 	behind.Key = stuck
 	waits, _ := o.ask(behind)
 	eventually(t, func() bool { return hang.Struck() == 1 })
-	for n := range 300 {
+	// How many go by in these three seconds is the machine's doing; behind the stuck one none would.
+	for n := 0; n < 300 && len(pending) == 0; n++ {
 		w := elsewhere(op("update", n), "game", "others")
 		w.Key = others[n%len(others)]
 		reply, _ := o.ask(w)
 		if rep := o.get(reply); rep.Outcome != messages.Applied {
 			t.Fatalf("write %d: %+v", n, rep)
 		}
-		select {
-		case rep := <-pending:
-			t.Fatalf("the stuck one is answered, after %d others: %+v", n, rep)
-		default:
+		if len(pending) > 0 && n < 10 {
+			t.Fatalf("the stuck one is answered, after %d others", n)
 		}
 	}
 	if rep := o.get(pending); rep.Outcome != messages.Unknown {

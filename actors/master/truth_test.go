@@ -2,6 +2,7 @@ package master
 
 import (
 	"context"
+	"errors"
 	"flag"
 	"math/rand/v2"
 	"sync"
@@ -9,6 +10,7 @@ import (
 	"time"
 
 	"go.mongodb.org/mongo-driver/v2/bson"
+	"go.mongodb.org/mongo-driver/v2/mongo"
 	"go.mongodb.org/mongo-driver/v2/mongo/options"
 	"go.mongodb.org/mongo-driver/v2/mongo/readconcern"
 
@@ -225,7 +227,8 @@ func (o *onSet) fault(rng *rand.Rand) string {
 	case 5:
 		return command("lost", bson.D{{Key: "closeConnection", Value: true}})
 	case 7:
-		primary.Cut(replset.Target{Commands: writing, Times: 1 + rng.IntN(3)}, replset.Phase(rng.IntN(3)))
+		cut := primary.Cut(replset.Target{Commands: writing, Times: 1 + rng.IntN(3)}, replset.Phase(rng.IntN(3)))
+		o.mends = append(o.mends, cut.End)
 		return "cut"
 	case 6:
 		return command("blocked", bson.D{{Key: "blockConnection", Value: true}, {Key: "blockTimeMS", Value: 50 + rng.IntN(400)}})
@@ -237,8 +240,22 @@ func (o *onSet) fault(rng *rand.Rand) string {
 func (o *onSet) mend() {
 	o.t.Helper()
 	o.set.Heal()
-	ctx, cancel := context.WithTimeout(o.t.Context(), 20*time.Second)
+	ctx, cancel := context.WithTimeout(o.t.Context(), patience)
 	defer cancel()
+	for _, mend := range o.mends {
+		mend()
+	}
+	for _, m := range o.set.Members() {
+		member, err := mongo.Connect(options.Client().ApplyURI("mongodb://" + m.Host() + "/?directConnection=true&serverMonitoringMode=poll&heartbeatFrequencyMS=500"))
+		if err != nil {
+			o.t.Fatal(err)
+		}
+		off := bson.D{{Key: "configureFailPoint", Value: "failCommand"}, {Key: "mode", Value: "off"}}
+		err = member.Database("admin").RunCommand(ctx, off).Err()
+		if err := errors.Join(err, member.Disconnect(ctx)); err != nil {
+			o.t.Fatal(err)
+		}
+	}
 	if _, err := o.set.AwaitPrimary(ctx); err != nil {
 		o.t.Fatal(err)
 	}

@@ -65,7 +65,12 @@ func long(t *testing.T) {
 }
 
 func TestBenchFillsTheRowsThatItIsAskedFor(t *testing.T) {
-	out := runsBench(t, "--only", "point_reads_16,updates_1,update_allocs_1,serial_inserts_256", "--rounds", "1", "--seconds", "0.1")
+	args := []string{"--only", "point_reads_16,updates_1,update_allocs_1,serial_inserts_256", "--rounds", "1", "--seconds", "0.1"}
+	out := runsBench(t, args...)
+	// On a busy machine the one caller of a side may not get to run in a tenth of a second.
+	for try := 1; try < 3 && len(out.Skipped) > 0; try++ {
+		out = runsBench(t, args...)
+	}
 	if len(out.Results) != 4 || len(out.Skipped) > 0 || out.Rounds != 1 {
 		t.Errorf("%+v", out)
 	}

@@ -90,6 +90,31 @@ func TestAHostIsRestoredWhenItHasNineTenthsOfAnEvenShare(t *testing.T) {
 	}
 }
 
+func TestATimeInWhichNobodyLookedIsNotWaitedFor(t *testing.T) {
+	r := &returns{}
+	now := time.Now()
+	look := func(after time.Duration) time.Duration {
+		now = now.Add(after)
+		r.look(map[string]int64{"a": 0, "b": 10}, 2, now)
+		return r.all[0].took
+	}
+	r.look(nil, 2, now)
+	r.came(causeMaintenance, "a", now.Add(sliceEvery/2))
+	if took := look(sliceEvery); took != sliceEvery/2 {
+		t.Errorf("%v", took)
+	}
+	if took := look(2 * sliceEvery); took != 5*sliceEvery/2 {
+		t.Errorf("a look that is a little late: %v", took)
+	}
+	if took := look(time.Minute); took != 9*sliceEvery/2 {
+		t.Errorf("a minute without a look: %v", took)
+	}
+	r.came(causeMaintenance, "b", now.Add(time.Minute-sliceEvery))
+	if look(time.Minute); r.all[1].took != 0 {
+		t.Errorf("who came within it: %v", r.all[1].took)
+	}
+}
+
 func TestAFewReadsRestoreNobody(t *testing.T) {
 	r := &returns{}
 	r.came(causeMaintenance, "a", time.Now())

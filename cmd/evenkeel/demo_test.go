@@ -69,6 +69,22 @@ func TestTheDemoSurvivesItsFaultsAndSaysSo(t *testing.T) {
 	if testing.Short() {
 		t.Skip("plays for 8 s")
 	}
+	// A busy machine may sleep through a fault of half a second. What is promised holds in each play.
+	for try := 1; ; try++ {
+		missing := demoOf8s(t)
+		if len(missing) == 0 {
+			return
+		}
+		if try == 3 {
+			t.Fatalf("there is never any of %v", missing)
+		}
+	}
+}
+
+// demoOf8s plays, and returns the kinds of events that there were none of, and "second" if there were
+// few tables.
+func demoOf8s(t *testing.T) (missing []string) {
+	t.Helper()
 	var stderr bytes.Buffer
 	out := &output{t: t}
 	status := run(t.Context(), []string{"demo", "--seconds", "8", "--readers", "32", "--writers", "3", "--json"}, nil, out, &stderr)
@@ -94,8 +110,11 @@ func TestTheDemoSurvivesItsFaultsAndSaysSo(t *testing.T) {
 		t.Errorf("a promise is broken, and the exit status is %d", status)
 	}
 
-	if n := len(out.of("second")); n < 6 || n > 8 {
+	switch n := len(out.of("second")); {
+	case n > 8:
 		t.Errorf("%d tables in 8 s", n)
+	case n < 6:
+		missing = append(missing, "second")
 	}
 	for _, s := range out.of("second") {
 		hosts, sum := s["hosts"].([]any), 0.0
@@ -115,12 +134,23 @@ func TestTheDemoSurvivesItsFaultsAndSaysSo(t *testing.T) {
 	}
 	for _, want := range []string{"HostLive", "WrongHost", "HostStandby", "HostEjected", "RoleChanged", "PrimaryChanged", "Stopped"} {
 		if !slices.Contains(kinds, want) {
-			t.Errorf("no %s among the events %v", want, kinds)
+			missing = append(missing, want)
+		}
+	}
+	return missing
+}
+
+func TestADemoThatIsInterruptedTakesItsFaultsBackAndJudgesWhatItHas(t *testing.T) {
+	// A busy machine may not notice the stranger, who is there for half a second.
+	for try := 1; !demoEndsAtTheStranger(t); try++ {
+		if try == 3 {
+			t.Fatal("the stranger is never noticed")
 		}
 	}
 }
 
-func TestADemoThatIsInterruptedTakesItsFaultsBackAndJudgesWhatItHas(t *testing.T) {
+func demoEndsAtTheStranger(t *testing.T) bool {
+	t.Helper()
 	ctx, interrupt := context.WithCancel(t.Context())
 	defer interrupt()
 	var stderr bytes.Buffer
@@ -130,6 +160,9 @@ func TestADemoThatIsInterruptedTakesItsFaultsBackAndJudgesWhatItHas(t *testing.T
 		}
 	}}
 	status := run(ctx, []string{"demo", "--seconds", "8", "--readers", "8", "--writers", "1", "--json"}, nil, out, &stderr)
+	if ctx.Err() == nil {
+		return false
+	}
 	v := out.verdict()
 	if status != exitKept || v["ok"] != true || v["interrupted"] != true || v["wrong_host_reads"] != 0.0 || v["share_restored_ms"] != nil {
 		t.Errorf("exit status %d, standard error %q, verdict %v", status, &stderr, v)
@@ -137,6 +170,7 @@ func TestADemoThatIsInterruptedTakesItsFaultsBackAndJudgesWhatItHas(t *testing.T
 	if faults := out.of("fault"); len(faults) != 2 || !strings.Contains(faults[1]["text"].(string), "its own member again") {
 		t.Errorf("announced: %v", faults)
 	}
+	return true
 }
 
 func TestARealSetIsWatchedWithoutFaultsAndLeftAsItWas(t *testing.T) {
@@ -153,7 +187,7 @@ func TestARealSetIsWatchedWithoutFaultsAndLeftAsItWas(t *testing.T) {
 	for _, args := range [][]string{{"--writers", "2"}, nil} {
 		var stderr bytes.Buffer
 		out := &output{t: t}
-		status := run(ctx, append([]string{"demo", "--uri", set.URI(), "--seconds", "1", "--readers", "8", "--json"}, args...), nil, out, &stderr)
+		status := run(ctx, append([]string{"demo", "--uri", set.URI(), "--seconds", "2", "--readers", "8", "--json"}, args...), nil, out, &stderr)
 		v := out.verdict()
 		if status != exitKept || v["ok"] != true || v["reads"].(float64) == 0 || v["wrong_host_reads"] != nil || len(out.of("fault")) > 0 {
 			t.Errorf("%v: exit status %d, standard error %q, verdict %v", args, status, &stderr, v)

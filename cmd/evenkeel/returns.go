@@ -19,7 +19,8 @@ type homecoming struct {
 	cause, host string
 	since       time.Time
 	// took is how long it was until the host had its share, or, while it is not
-	// restored, how long that has been waited for.
+	// restored, how long that has been waited for. A time in which nobody looked is not
+	// in it: the process had no processor, and so no reads.
 	took     time.Duration
 	restored bool
 }
@@ -31,6 +32,7 @@ type homecoming struct {
 // goroutine.
 type returns struct {
 	slices []map[string]int64 // the latest, oldest first
+	looked time.Time
 	all    []homecoming
 }
 
@@ -45,11 +47,17 @@ func (r *returns) look(slice map[string]int64, serving int, now time.Time) {
 	if len(r.slices) > shareWindow {
 		r.slices = r.slices[1:]
 	}
+	late := time.Duration(0)
+	if !r.looked.IsZero() {
+		late = max(0, now.Sub(r.looked)-2*sliceEvery)
+	}
+	r.looked = now
 	for i := range r.all {
 		h := &r.all[i]
 		if h.restored {
 			continue
 		}
+		h.since = h.since.Add(min(late, now.Sub(h.since)))
 		h.took = now.Sub(h.since)
 		h.restored = r.hasShare(h.host, serving)
 	}

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"net"
 	"slices"
+	"strings"
 	"sync/atomic"
 	"syscall"
 	"testing"
@@ -155,9 +156,10 @@ func TestAnotherHostIsAskedWhenThisOneDoesNotAnswer(t *testing.T) {
 		"a read":                         {{Key: "find", Value: "players"}},
 		"a read with a limit of its own": {{Key: "find", Value: "players"}, {Key: "maxTimeMS", Value: 100_000}},
 	} {
-		ctx, cancel := context.WithTimeout(patient(t), 100*time.Millisecond)
-		_, err := d.Run(ctx, "game", raw(t, cmd), nil)
-		cancel()
+		err := untilSent(t, func(ctx context.Context) error {
+			_, err := d.Run(ctx, "game", raw(t, cmd), nil)
+			return err
+		})
 		if !errors.Is(err, context.DeadlineExceeded) || !OtherHostMayServe(err) {
 			t.Errorf("%s that is out of time: %v", name, err)
 		}
@@ -184,8 +186,8 @@ func TestAnotherHostIsAskedWhenThisOneDoesNotAnswer(t *testing.T) {
 	next(t, arrived, "the command")
 	go run(patient(t))
 	go run(patient(t))
+	f.ln.Close()
 	f.hangUp()
-	go f.ln.Close()
 	for range 3 {
 		if err := next(t, ends, "a command's end"); !OtherHostMayServe(err) {
 			t.Errorf("a read from a lost host: %v", err)
@@ -199,6 +201,7 @@ func TestACommandThatHadNoSocketIsToldFromOneThatGetsNoReply(t *testing.T) {
 	next(t, h.hellos, "a hello")
 	arrived := make(chan struct{}, 10)
 	release := make(chan struct{})
+	defer close(release)
 	f.change(func() {
 		f.reply = func(string, bson.Raw) bson.D {
 			arrived <- struct{}{}
@@ -206,20 +209,41 @@ func TestACommandThatHadNoSocketIsToldFromOneThatGetsNoReply(t *testing.T) {
 			return nil
 		}
 	})
-	short, cancel := context.WithTimeout(patient(t), 100*time.Millisecond)
-	defer cancel()
+	holds, drop := context.WithCancel(patient(t))
+	defer drop()
 	sent := make(chan error, 1)
-	go func() { sent <- d.Ping(short) }()
+	go func() { sent <- d.Ping(holds) }()
 	next(t, arrived, "the command")
 	waits, cancel := context.WithTimeout(patient(t), 10*time.Millisecond)
 	defer cancel()
 	if err := d.Ping(waits); !HadNoSocket(err) || !errors.Is(err, context.DeadlineExceeded) || !HostIsGone(err) {
 		t.Errorf("one for which there was no socket: %v", err)
 	}
-	if err := next(t, sent, "the command's end"); HadNoSocket(err) || !errors.Is(err, context.DeadlineExceeded) || HostIsGone(err) {
+	drop()
+	next(t, sent, "the command's end")
+	if err := untilSent(t, d.Ping); !errors.Is(err, context.DeadlineExceeded) || HostIsGone(err) {
 		t.Errorf("one without a reply: %v", err)
 	}
-	close(release)
+	next(t, arrived, "the command")
+}
+
+// untilSent does something in a short time, which must not do for it, and in ever longer
+// ones until it was sent. The error is the last one.
+func untilSent(t *testing.T, do func(context.Context) error) error {
+	t.Helper()
+	for give := 100 * time.Millisecond; give < patience; give *= 2 {
+		ctx, cancel := context.WithTimeout(patient(t), give)
+		err := do(ctx)
+		cancel()
+		if !isUnsent(err) && !strings.Contains(err.Error(), "would be exceeded") {
+			return err
+		}
+		if !errors.Is(err, context.DeadlineExceeded) || !OtherHostMayServe(err) {
+			t.Errorf("not sent in %v: %v", give, err)
+		}
+	}
+	t.Fatal("it is never sent")
+	panic("unreachable")
 }
 
 func TestWithoutAServerAReadEndsAtTheSelectionTimeoutForAnotherHost(t *testing.T) {

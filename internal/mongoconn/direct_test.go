@@ -27,6 +27,9 @@ func open(t testing.TB, cfg DirectConfig) (*Direct, *heard) {
 	if cfg.Expect.SetName == "" && !cfg.Expect.AllowStandalone {
 		cfg.Expect.SetName = "rs0"
 	}
+	if cfg.ConnectTimeout == 0 {
+		cfg.ConnectTimeout = patience
+	}
 	d, err := OpenDirect(cfg)
 	if err != nil {
 		t.Fatal(err)
@@ -200,7 +203,15 @@ func TestWhatAMemberIsShowsInItsHellos(t *testing.T) {
 		{ghost(), Ghost},
 		{member(f.addr, "rs0"), Secondary},
 	} {
-		f.says(c.doc)
+		// The monitor's first socket is told. A new one, such as that for round trips, would be refused at a ghost.
+		f.change(func() {
+			f.hello = func(socket int) bson.D {
+				if socket == 1 {
+					return c.doc
+				}
+				return member(f.addr, "rs0")
+			}
+		})
 		until(t, h.hellos, c.want.String(), func(h Hello) bool { return h.Kind == c.want })
 	}
 	if len(h.wrong)+len(h.lost) > 0 {
@@ -394,12 +405,13 @@ func TestCloseReturnsAtOnceAndEndsAllWithASilentServer(t *testing.T) {
 	}()
 	// The monitor has two sockets, for its stream and for round trips.
 	until(t, ticks(t), "a socket for the command", func(time.Time) bool { return f.opened() == 3 })
-	start := time.Now()
-	d.Close()
-	d.Close()
-	if took := time.Since(start); took > time.Second {
-		t.Errorf("Close took %v", took)
-	}
+	closed := make(chan struct{})
+	go func() {
+		d.Close()
+		d.Close()
+		close(closed)
+	}()
+	next(t, closed, "the return of Close")
 	next(t, d.Closed(), "the end")
 	if err := next(t, failed, "the command's end"); !OtherHostMayServe(err) {
 		t.Errorf("the command under way ends with %v", err)

@@ -11,6 +11,7 @@ import (
 	"net/netip"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -209,6 +210,9 @@ func (f *fake) answer(nc net.Conn, socket int, id uint32, legacy bool, flags uin
 		}
 		f.mu.Lock()
 		doc = f.hello(socket)
+		if f.stopped {
+			doc = nil
+		}
 		f.mu.Unlock()
 		if doc == nil {
 			return io.EOF
@@ -310,8 +314,9 @@ func raw(t testing.TB, doc any) bson.Raw {
 	return b
 }
 
-// heard is an Observer that keeps what it is told.
+// heard is an Observer that keeps what it is told, of hellos the first thousand.
 type heard struct {
+	told   atomic.Int64 // all hellos
 	hellos chan Hello
 	wrong  chan error
 	lost   chan error
@@ -319,10 +324,19 @@ type heard struct {
 }
 
 func newHeard() *heard {
-	return &heard{make(chan Hello, 1000), make(chan error, 1000), make(chan error, 1000), make(chan *MovedError, 1000)}
+	return &heard{
+		hellos: make(chan Hello, 1000), wrong: make(chan error, 1000),
+		lost: make(chan error, 1000), moved: make(chan *MovedError, 1000),
+	}
 }
 
-func (h *heard) Hello(hello Hello)     { h.hellos <- hello }
+func (h *heard) Hello(hello Hello) {
+	h.told.Add(1)
+	select {
+	case h.hellos <- hello:
+	default:
+	}
+}
 func (h *heard) WrongSocket(err error) { h.wrong <- err }
 func (h *heard) Lost(err error)        { h.lost <- err }
 func (h *heard) Moved(err *MovedError) { h.moved <- err }
@@ -344,9 +358,15 @@ func next[T any](t testing.TB, c <-chan T, what string) T {
 // until is the first thing from a channel that is good.
 func until[T any](t testing.TB, c <-chan T, what string, good func(T) bool) T {
 	t.Helper()
+	end := time.After(patience)
 	for {
-		if v := next(t, c, what); good(v) {
-			return v
+		select {
+		case v := <-c:
+			if good(v) {
+				return v
+			}
+		case <-end:
+			t.Fatalf("%s did not happen", what)
 		}
 	}
 }

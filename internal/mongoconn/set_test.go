@@ -22,6 +22,9 @@ func openSet(t testing.TB, cfg SetConfig) (*Set, <-chan string) {
 	t.Helper()
 	primaries := make(chan string, 100)
 	cfg.OnPrimary = func(host string, _ bson.ObjectID, _ uint32) { primaries <- host }
+	if cfg.ConnectTimeout == 0 {
+		cfg.ConnectTimeout = patience
+	}
 	s, err := OpenSet(cfg)
 	if err != nil {
 		t.Fatal(err)
