@@ -132,7 +132,7 @@ func TestReplsetObeysEachLineWithOneLine(t *testing.T) {
 		t.Errorf("member 0 is %q", got)
 	}
 	for _, c := range []struct{ command, answer string }{
-		{"stepdown", "ok"}, {"await", "ok"},
+		{"await", "ok"}, {"stepdown", "ok"}, {"await", "ok"},
 		{"kill 2", "ok"}, {"kill 2", "ok"}, {"restart 2", "ok"}, {"await", "ok"},
 		{" slow  2 find 50ms", "ok"}, {"slow 2 all 0", "ok"}, {"slow 2 find -1s", "error: duration"}, {"slow 2 find", "error: write: slow N COMMAND DURATION"},
 		{"slow 2 fnid 1s", "error: the members know no command"},
