@@ -70,7 +70,7 @@ func settle(t testing.TB, set *replset.Set) {
 // start starts an app on a set and waits until it serves from every host.
 func start(t testing.TB, set *replset.Set, change ...func(*app.Config)) *app.App {
 	t.Helper()
-	cfg := app.Config{URI: set.URI(), ReadTimeout: patience, WriteTimeout: patience, ConnectTimeout: patience}
+	cfg := app.Config{URI: set.URI(), ReadTimeout: patience, WriteTimeout: patience, ConnectTimeout: patience, HungAfter: patience}
 	for _, f := range change {
 		f(&cfg)
 	}

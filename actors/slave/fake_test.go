@@ -250,6 +250,11 @@ func (w *world) stop() {
 		if !c.closed() {
 			w.t.Errorf("connection %d to %s was never closed", i, c.host)
 		}
+		c.mu.Lock()
+		if c.left > 0 {
+			w.t.Errorf("connection %d to %s was closed with %d commands under way that nobody had ended", i, c.host, c.left)
+		}
+		c.mu.Unlock()
 	}
 }
 
@@ -265,6 +270,8 @@ type fakeConn struct {
 	session  func() (*mongo.Session, error)                            // mu
 	ran      []string                                                  // mu; the names of commands
 	sessions []*mongo.Session                                          // mu; of those commands
+	asking   map[context.Context]bool                                  // mu; what is under way
+	left     int                                                       // mu; of these, when it was closed, those that had not been ended
 	once     sync.Once
 	done     chan struct{}
 }
@@ -279,6 +286,7 @@ func (c *fakeConn) Run(ctx context.Context, _ string, cmd bson.Raw, sess *mongo.
 	c.sessions = append(c.sessions, sess)
 	run := c.run
 	c.mu.Unlock()
+	defer c.asked(ctx)()
 	if err := ctx.Err(); err != nil {
 		return nil, err
 	}
@@ -296,10 +304,26 @@ func (c *fakeConn) Ping(ctx context.Context) error {
 	c.mu.Lock()
 	ping := c.ping
 	c.mu.Unlock()
+	defer c.asked(ctx)()
 	if ping == nil {
 		return ctx.Err()
 	}
 	return ping(ctx)
+}
+
+// asked notes that something is under way until its end is called.
+func (c *fakeConn) asked(ctx context.Context) (end func()) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.asking == nil {
+		c.asking = map[context.Context]bool{}
+	}
+	c.asking[ctx] = true
+	return func() {
+		c.mu.Lock()
+		defer c.mu.Unlock()
+		delete(c.asking, ctx)
+	}
 }
 
 func (c *fakeConn) StartSession() (*mongo.Session, error) {
@@ -312,7 +336,20 @@ func (c *fakeConn) StartSession() (*mongo.Session, error) {
 	return session()
 }
 
-func (c *fakeConn) Close() { c.once.Do(func() { close(c.done) }) }
+// Close counts who would turn in circles: the driver lets those who wait for a server of a client that is
+// closed do so until their contexts end.
+func (c *fakeConn) Close() {
+	c.once.Do(func() {
+		c.mu.Lock()
+		defer c.mu.Unlock()
+		for ctx := range c.asking {
+			if ctx.Err() == nil {
+				c.left++
+			}
+		}
+		close(c.done)
+	})
+}
 
 func (c *fakeConn) closed() bool {
 	select {

@@ -102,6 +102,11 @@ type incarnation struct {
 	conn   Conn
 	number uint64
 	hello  mongoconn.Hello
+	// life is over just before the connection is closed, which ends what was asked over it: the driver lets who
+	// waits for a server of a closed client go round in circles, at the full speed of a processor, until
+	// his context ends.
+	life context.Context
+	end  context.CancelFunc
 
 	// The connection to where the host's name leads now, while that is tried; see move.go.
 	next *move
@@ -259,9 +264,9 @@ func (i *incarnation) after(d time.Duration) {
 func (i *incarnation) ask(timeout time.Duration, question func(context.Context) error) {
 	i.unwait()
 	i.wait = numbers.Add(1)
-	h, self, msg := i.h, i.self, answerMsg{wait: i.wait}
+	h, self, life, msg := i.h, i.self, i.life, answerMsg{wait: i.wait}
 	go func() {
-		ctx, cancel := context.WithTimeout(context.Background(), timeout)
+		ctx, cancel := context.WithTimeout(life, timeout)
 		defer cancel()
 		msg.err = guarded(func() error { return question(ctx) })
 		h.send(self, msg)
@@ -302,6 +307,7 @@ func (i *incarnation) dial() {
 		return
 	}
 	i.conn = conn
+	i.life, i.end = context.WithCancel(context.Background())
 }
 
 // observer passes on what the connection sees.
@@ -395,6 +401,9 @@ func (i *incarnation) disconnect() {
 	i.h.cfg.Claims.release(i.h)
 	i.forgetLag()
 	i.lag, i.behind = 0, false
+	if i.end != nil {
+		i.end()
+	}
 	if i.conn != nil {
 		i.conn.Close()
 		i.conn = nil

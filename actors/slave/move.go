@@ -27,9 +27,11 @@ type move struct {
 	conn   Conn
 	number uint64
 	hello  mongoconn.Hello
-	asked  time.Time     // when the ping was sent; zero before
-	took   time.Duration // by it
-	cancel context.CancelFunc
+	asked  time.Time          // when the ping was sent; zero before
+	took   time.Duration      // by it
+	cancel context.CancelFunc // of the time that it has
+	life   context.Context    // as an incarnation's
+	end    context.CancelFunc
 }
 
 // nextMsg is the end of a second connection's check.
@@ -60,9 +62,10 @@ func (i *incarnation) onMoved(why *mongoconn.MovedError) {
 		return
 	}
 	n.conn = conn
-	var ctx context.Context
+	n.life, n.end = context.WithCancel(context.Background())
 	// As long as for a first hello and for a ping.
-	ctx, n.cancel = context.WithTimeout(context.Background(), 2*h.cfg.CheckTimeout)
+	ctx, cancel := context.WithTimeout(n.life, 2*h.cfg.CheckTimeout)
+	n.cancel = cancel
 	msg := nextMsg{conn: n.number, err: errMoveTimeout}
 	context.AfterFunc(ctx, func() {
 		if errors.Is(ctx.Err(), context.DeadlineExceeded) {
@@ -86,7 +89,7 @@ func (i *incarnation) onNextHello(hello mongoconn.Hello) {
 	n.asked = time.Now()
 	h, self, msg := i.h, i.self, nextMsg{conn: n.number}
 	go func() {
-		ctx, cancel := context.WithTimeout(context.Background(), h.cfg.CheckTimeout)
+		ctx, cancel := context.WithTimeout(n.life, h.cfg.CheckTimeout)
 		defer cancel()
 		msg.err = guarded(func() error { return n.conn.Ping(ctx) })
 		h.send(self, msg)
@@ -117,18 +120,21 @@ func (i *incarnation) onNextAnswer(err error) {
 
 // swap puts the second connection in the first one's place.
 func (i *incarnation) swap() {
-	h, n, svc, conn := i.h, i.next, i.svc, i.conn
+	h, n, svc, conn, end := i.h, i.next, i.svc, i.conn, i.end
 	n.cancel()
 	i.next = nil
 	i.unwait() // A suspicion is of the old one.
 	before := i.hello
-	i.conn, i.number, i.hello, i.opening = n.conn, n.number, n.hello, n.took
+	i.conn, i.number, i.hello, i.opening, i.life, i.end = n.conn, n.number, n.hello, n.took, n.life, n.end
 	i.svc = i.serviceOf(n.conn)
 	h.live.Store(i.svc)
 	// It joins before the other one leaves: there is no moment without one of them.
 	h.cfg.Router.Join(i.svc, i.member())
 	h.cfg.Router.Leave(svc)
-	svc.drain(conn.Close)
+	svc.drain(func() {
+		end()
+		conn.Close()
+	})
 	h.moved(n.why)
 	i.follow(before)
 	i.noteLag()
@@ -147,7 +153,7 @@ func (i *incarnation) stay(err error) {
 func (i *incarnation) endMove() {
 	if n := i.next; n != nil {
 		i.next = nil
-		n.cancel()
+		n.end()
 		n.conn.Close()
 	}
 }

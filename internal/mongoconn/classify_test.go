@@ -140,7 +140,7 @@ func TestAReadThatOpensACursorEndsAtItsDeadlineAllTheSame(t *testing.T) {
 
 func TestAnotherHostIsAskedWhenThisOneDoesNotAnswer(t *testing.T) {
 	f := serve(t, nil)
-	d, h := open(t, DirectConfig{Host: f.addr, PoolSize: 1})
+	d, h := open(t, DirectConfig{Host: f.addr, PoolSize: 1, ConnectTimeout: DefaultConnectTimeout}) // It ends those that wait for a host.
 	next(t, h.hellos, "a hello")
 	arrived := make(chan struct{}, 10)
 	release := make(chan struct{})
