@@ -12,6 +12,7 @@ import (
 	"go.mongodb.org/mongo-driver/v2/bson"
 	"go.uber.org/goleak"
 
+	"github.com/evenkeel/evenkeel/actors/slave"
 	"github.com/evenkeel/evenkeel/app"
 	"github.com/evenkeel/evenkeel/messages"
 	"github.com/evenkeel/evenkeel/replset"
@@ -291,21 +292,20 @@ func TestASubscriberThatDoesNotReadBlocksNobody(t *testing.T) {
 	c.seed(t, "us")
 	g := c.play(t, app.Config{EventBuffer: 2})
 	slow := g.Events()
-	eventually(t, "all hosts are live", func() bool {
-		live := 0
+	live := func() (n int) {
 		for _, h := range g.Stat().Hosts {
-			if h.State == "live" {
-				live++
+			if h.State == slave.Live {
+				n++
 			}
 		}
-		return live == 3
-	})
+		return n
+	}
+	eventually(t, "all hosts are live", func() bool { return live() == 3 })
 	eventually(t, "events are dropped, and counted", func() bool {
-		for _, on := range []bool{true, false} {
-			if err := c.set.Member(2).SetMaintenance(on); err != nil {
-				t.Fatal(err)
-			}
-		}
+		must(t, c.set.Member(2).SetMaintenance(true))
+		eventually(t, "one is not", func() bool { return live() == 2 })
+		must(t, c.set.Member(2).SetMaintenance(false))
+		eventually(t, "all are again", func() bool { return live() == 3 })
 		if rep := g.read(t, g.point(1)); rep.Err != nil {
 			t.Fatal(rep.Err)
 		}

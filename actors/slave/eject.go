@@ -94,10 +94,14 @@ type answer struct {
 	err  error
 }
 
-// answer asks with a copy of a read.
+// answer asks with a copy of a read. The question is that of another host's slave as a rule, and ends with this
+// service as well.
 func (s *service) answer(ctx context.Context, cmd *command.Read, limit time.Duration) answer {
 	start := time.Now()
-	err := within(ctx, limit, func(ctx context.Context) error { return s.probe(ctx, cmd) })
+	own, cancel := context.WithTimeout(s.ctx, limit)
+	defer cancel()
+	defer context.AfterFunc(ctx, cancel)()
+	err := s.probe(own, cmd)
 	return answer{time.Since(start), err}
 }
 
