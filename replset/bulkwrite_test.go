@@ -82,7 +82,7 @@ func TestTheDriverWritesToManyCollectionsInOneCommand(t *testing.T) {
 			t.Errorf("%v has %d documents", m, n)
 		}
 	}
-	if got := set.Primary().Counters(); got.Commands["bulkWrite"] != 1 || got.Writes != 10 {
+	if got := primaryOf(t, set).Counters(); got.Commands["bulkWrite"] != 1 || got.Writes != 10 {
 		t.Errorf("%+v", got)
 	}
 }
@@ -192,7 +192,7 @@ func TestARetriedBulkWriteIsExecutedOnce(t *testing.T) {
 		if err := client.Database("game").Drop(soon(t)); err != nil {
 			t.Fatal(err)
 		}
-		failOnce(t, set.Primary(), fault.data...)
+		failOnce(t, primaryOf(t, set), fault.data...)
 		result, err := client.BulkWrite(soon(t), []mongo.ClientBulkWrite{bulkInc("a", 1), bulkInc("a", 1), bulkInsert("b", 1)})
 		if err != nil || result.UpsertedCount != 1 || result.ModifiedCount != 1 || result.InsertedCount != 1 {
 			t.Errorf("%s: %+v, %v", fault.name, result, err)
@@ -206,7 +206,7 @@ func TestARetriedBulkWriteIsExecutedOnce(t *testing.T) {
 	}
 	// A multi operation is not retried.
 	client := connect(t, set.URI())
-	failOnce(t, set.Primary(), bson.E{Key: "closeConnection", Value: true})
+	failOnce(t, primaryOf(t, set), bson.E{Key: "closeConnection", Value: true})
 	_, err := client.BulkWrite(soon(t), []mongo.ClientBulkWrite{{Database: "game", Collection: "a", Model: mongo.NewClientDeleteManyModel().SetFilter(bson.D{})}})
 	if !mongo.IsNetworkError(err) {
 		t.Error(err)
@@ -259,7 +259,7 @@ func TestABulkWriteWhoseReplyIsLostIsNotExecutedAgain(t *testing.T) {
 	if n := number(t, client.Database("game").Collection("a"), bson.D{{Key: "n", Value: 2}}); n != 1 {
 		t.Error("executed more than once")
 	}
-	if got := set.Primary().Counters().Commands["bulkWrite"]; got != 2 {
+	if got := primaryOf(t, set).Counters().Commands["bulkWrite"]; got != 2 {
 		t.Errorf("the primary has had %d bulkWrites", got)
 	}
 }
@@ -273,7 +273,7 @@ func TestABulkWriteGoesOnAtTheNextPrimary(t *testing.T) {
 	if _, err := client.BulkWrite(soon(t), []mongo.ClientBulkWrite{bulkInc("a", 1)}); err != nil {
 		t.Fatal(err)
 	}
-	set.Primary().Kill()
+	primaryOf(t, set).Kill()
 	result, err := client.BulkWrite(soon(t), []mongo.ClientBulkWrite{bulkInc("a", 1), bulkInc("b", 1)})
 	if err != nil || result.ModifiedCount != 1 || result.UpsertedCount != 1 {
 		t.Fatalf("%+v, %v", result, err)

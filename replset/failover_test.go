@@ -22,21 +22,34 @@ func players(client *mongo.Client) *mongo.Collection {
 	return client.Database("game").Collection("players")
 }
 
-func TestAPartitionedPrimaryStepsDownAndItsWritesRollBack(t *testing.T) {
-	set := steady(t, Options{ElectionTimeout: 200 * time.Millisecond})
-	old := set.Primary()
-	alone := direct(t, old)
-	if _, err := players(alone).InsertOne(soon(t), bson.D{{Key: "_id", Value: "majority"}}); err != nil {
-		t.Fatal(err)
-	}
+// cutOff parts a primary from the others, who lag and so lack what it has, and waits until
+// they have committed something without it: who has what it alone has is not elected then.
+func cutOff(t *testing.T, set *Set, old *Member) {
+	t.Helper()
 	set.Partition([]int{old.Index()})
-	if _, err := w1(alone).InsertOne(soon(t), bson.D{{Key: "_id", Value: "alone"}}); err != nil {
-		t.Fatal(err)
-	}
 	eventually(t, "the old primary steps down, and there is another", func() bool {
 		p := set.Primary()
 		return !old.IsPrimary() && p != nil && p != old
 	})
+	lag(set, 0)
+	eventually(t, "the others go on", func() bool {
+		p := set.Primary()
+		return p != nil && p.status().MajorityCommitted.Term == p.status().Term
+	})
+}
+
+func TestAPartitionedPrimaryStepsDownAndItsWritesRollBack(t *testing.T) {
+	set := steady(t, Options{ElectionTimeout: 200 * time.Millisecond})
+	old := primaryOf(t, set)
+	alone := direct(t, old)
+	if _, err := players(alone).InsertOne(soon(t), bson.D{{Key: "_id", Value: "majority"}}); err != nil {
+		t.Fatal(err)
+	}
+	lag(set, time.Hour, old)
+	if _, err := w1(alone).InsertOne(soon(t), bson.D{{Key: "_id", Value: "alone"}}); err != nil {
+		t.Fatal(err)
+	}
+	cutOff(t, set, old)
 	if n := number(t, players(alone), bson.D{{Key: "_id", Value: "alone"}}); n != 1 {
 		t.Error("it rolled back before it heard of the others")
 	}
@@ -54,10 +67,17 @@ func TestAPartitionedPrimaryStepsDownAndItsWritesRollBack(t *testing.T) {
 
 func TestAMajorityWriteToACutOffPrimaryFailsWithAWriteConcernError(t *testing.T) {
 	set := steady(t, Options{ElectionTimeout: 200 * time.Millisecond})
-	old := set.Primary()
+	old := primaryOf(t, set)
 	client := connect(t, "mongodb://"+old.Host()+"/?directConnection=true&retryWrites=false")
+	lag(set, time.Hour, old)
+	done := make(chan error, 1)
+	go func() {
+		_, err := players(client).InsertOne(soon(t), bson.D{{Key: "_id", Value: 1}})
+		done <- err
+	}()
+	eventually(t, "the write is executed", func() bool { return number(t, players(client), bson.D{}) == 1 })
 	set.Partition([]int{old.Index()})
-	_, err := players(client).InsertOne(soon(t), bson.D{{Key: "_id", Value: 1}})
+	err := <-done
 	var failed mongo.WriteException
 	if !errors.As(err, &failed) || failed.WriteConcernError == nil || failed.WriteConcernError.Code != 11602 {
 		t.Fatalf("the insert ended with %v", err)
@@ -68,7 +88,7 @@ func TestAMajorityWriteToACutOffPrimaryFailsWithAWriteConcernError(t *testing.T)
 // after its write has reached one member, but no majority and not the client.
 func TestAWriteThatIsRetriedOnTheNextPrimaryIsNotAppliedTwice(t *testing.T) {
 	set := steady(t, Options{Members: 5, ElectionTimeout: 200 * time.Millisecond})
-	old := set.Primary()
+	old := primaryOf(t, set)
 	client := connect(t, set.URI())
 	if _, err := players(client).InsertOne(soon(t), bson.D{{Key: "_id", Value: "ann"}, {Key: "gold", Value: 0}}); err != nil {
 		t.Fatal(err)
@@ -77,11 +97,7 @@ func TestAWriteThatIsRetriedOnTheNextPrimaryIsNotAppliedTwice(t *testing.T) {
 		t.Fatal(err)
 	}
 	heir := set.Member((old.Index() + 1) % 5)
-	for _, m := range set.Members() {
-		if m != old && m != heir {
-			m.Lag(time.Hour)
-		}
-	}
+	lag(set, time.Hour, old, heir)
 	done := make(chan error, 1)
 	go func() {
 		_, err := players(client).UpdateOne(soon(t), bson.D{{Key: "_id", Value: "ann"}}, bson.D{{Key: "$inc", Value: bson.D{{Key: "gold", Value: 1}}}})
@@ -93,9 +109,7 @@ func TestAWriteThatIsRetriedOnTheNextPrimaryIsNotAppliedTwice(t *testing.T) {
 	})
 	old.Kill()
 	eventually(t, "it is the next primary", heir.IsPrimary)
-	for _, m := range set.Members() {
-		m.Lag(0)
-	}
+	lag(set, 0)
 	if err := <-done; err != nil {
 		t.Fatal(err)
 	}
@@ -110,11 +124,7 @@ func TestAWriteThatIsRetriedOnTheNextPrimaryIsNotAppliedTwice(t *testing.T) {
 
 func TestAReadAfterAWriteWaitsForALaggingSecondary(t *testing.T) {
 	set := steady(t, Options{})
-	for _, m := range set.Members() {
-		if !m.IsPrimary() {
-			m.Lag(150 * time.Millisecond)
-		}
-	}
+	lag(set, time.Hour)
 	client := connect(t, set.URI())
 	secondary := client.Database("game").Collection("players", options.Collection().SetReadPreference(readpref.Secondary()))
 	session, err := client.StartSession(options.Session().SetCausalConsistency(true))
@@ -129,6 +139,7 @@ func TestAReadAfterAWriteWaitsForALaggingSecondary(t *testing.T) {
 	if err := secondary.FindOne(soon(t), bson.D{}).Err(); !errors.Is(err, mongo.ErrNoDocuments) {
 		t.Errorf("a secondary that lags has the write already: %v", err)
 	}
+	lag(set, 150*time.Millisecond)
 	if err := secondary.FindOne(ctx, bson.D{}).Err(); err != nil {
 		t.Errorf("the session does not read its own write: %v", err)
 	}

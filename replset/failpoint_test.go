@@ -9,7 +9,7 @@ import (
 // A retryable write that the fail point has cut off is there, and its retry says what it has done; one that it has
 // kept from being committed is not there, and may come again.
 func TestOnPrimaryTransactionalWriteStrikesAsAWriteIsCommitted(t *testing.T) {
-	m := steady(t, Options{Members: 1}).Primary()
+	m := primaryOf(t, steady(t, Options{Members: 1}))
 	admin := dial(t, m)
 	fail := func(mode any, data ...bson.E) {
 		t.Helper()

@@ -94,7 +94,7 @@ var (
 
 func TestWhatIsSentIntoABlackHoleIsExecutedWhenItIsOver(t *testing.T) {
 	set := steady(t, Options{})
-	m := set.Primary()
+	m := primaryOf(t, set)
 	s := dial(t, m)
 	s.run("admin", pingCommand)
 	setLink(t, m, LinkBlackHole)
@@ -115,7 +115,7 @@ func TestWhatIsSentIntoABlackHoleIsExecutedWhenItIsOver(t *testing.T) {
 
 func TestAMuteMemberExecutesAndItsRepliesComeLater(t *testing.T) {
 	set := steady(t, Options{})
-	m := set.Primary()
+	m := primaryOf(t, set)
 	s, other := dial(t, m), dial(t, m)
 	s.run("admin", pingCommand)
 	other.run("admin", pingCommand)
@@ -138,8 +138,8 @@ func TestAMuteMemberExecutesAndItsRepliesComeLater(t *testing.T) {
 }
 
 func TestADeafMemberGoesOnWithWhatIsUnderWay(t *testing.T) {
-	set := steady(t, Options{ElectionTimeout: 200 * time.Millisecond})
-	m := set.Primary()
+	set := steady(t, Options{ElectionTimeout: time.Minute}) // StepDown has ten of them for an heir
+	m := primaryOf(t, set)
 	s, waits := dial(t, m), dial(t, m)
 	topology := s.run("admin", bson.D{{Key: "hello", Value: 1}}).Lookup("topologyVersion")
 	waits.send("admin", bson.D{{Key: "hello", Value: 1}, {Key: "topologyVersion", Value: topology}, {Key: "maxAwaitTimeMS", Value: 60_000}})
@@ -158,15 +158,28 @@ func TestADeafMemberGoesOnWithWhatIsUnderWay(t *testing.T) {
 }
 
 func TestAWaitingCommandOutlastsABlackHole(t *testing.T) {
-	set := steady(t, Options{})
+	set := steady(t, Options{ElectionTimeout: time.Minute}) // Nothing else is to change its topology.
 	m := set.Member(0)
 	s := dial(t, m)
 	topology := s.run("admin", bson.D{{Key: "hello", Value: 1}}).Lookup("topologyVersion")
-	// Longer than it takes until the member looks whether the client is still there.
-	s.send("admin", bson.D{{Key: "hello", Value: 1}, {Key: "topologyVersion", Value: topology}, {Key: "maxAwaitTimeMS", Value: 400}})
+	s.send("admin", bson.D{{Key: "hello", Value: 1}, {Key: "topologyVersion", Value: topology}, {Key: "maxAwaitTimeMS", Value: 60_000}})
 	eventually(t, "it is received", func() bool { return m.Counters().Commands["hello"] == 2 })
 	setLink(t, m, LinkBlackHole)
+	// Longer than it takes until the member looks whether the client is still there.
 	s.silent(600 * time.Millisecond)
+	if err := set.Configure(soon(t), m.Index(), func(mc *MemberConfig) { mc.Tags = map[string]string{"dc": "east"} }); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, "its reply is held back", func() bool {
+		m.link.mu.Lock()
+		defer m.link.mu.Unlock()
+		for l := range m.link.lines {
+			if len(l.unsent) > 0 {
+				return true
+			}
+		}
+		return false
+	})
 	setLink(t, m, LinkWhole)
 	s.receive()
 	s.run("admin", pingCommand)
@@ -216,7 +229,10 @@ func TestADialThatBeganInABlackHoleEndsWellAfterIt(t *testing.T) {
 	m := set.Member(1)
 	setLink(t, m, LinkBlackHole)
 	connected := make(chan *socket, 1)
-	go func() { connected <- dial(t, m) }()
+	go func() {
+		defer close(connected) // also where the dial has failed the test
+		connected <- dial(t, m)
+	}()
 	time.AfterFunc(50*time.Millisecond, func() { _ = m.SetLink(LinkWhole) })
 	if s := <-connected; s != nil {
 		s.run("admin", pingCommand)
@@ -289,7 +305,7 @@ func TestTheLinkIsThatOfEveryAddressThatReachesTheMember(t *testing.T) {
 
 func TestTLSSurvivesABlackHole(t *testing.T) {
 	set := steady(t, Options{TLS: TLSServer})
-	m := set.Primary()
+	m := primaryOf(t, set)
 	client := connect(t, set.URI(), func(o *options.ClientOptions) { o.SetTLSConfig(set.ClientTLS()) })
 	if _, err := players(client).InsertOne(soon(t), bson.D{}); err != nil {
 		t.Fatal(err)

@@ -96,7 +96,7 @@ func TestAMemberThatFrozeInTheMiddleOfACommandCanBeKilled(t *testing.T) {
 	for _, m := range set.Members() {
 		m.Lag(time.Hour)
 	}
-	primary := set.Primary()
+	primary := primaryOf(t, set)
 	if _, err := w1(connect(t, set.URI())).InsertOne(soon(t), bson.D{{Key: "_id", Value: 1}}); err != nil {
 		t.Fatal(err)
 	}
@@ -116,10 +116,10 @@ func TestAMemberThatFrozeInTheMiddleOfACommandCanBeKilled(t *testing.T) {
 
 func TestAMemberInMaintenanceRefusesReads(t *testing.T) {
 	set := steady(t, Options{})
-	if err := set.Primary().SetMaintenance(true); err == nil {
+	if err := primaryOf(t, set).SetMaintenance(true); err == nil {
 		t.Error("a primary went into maintenance")
 	}
-	m := set.Member((set.Primary().Index() + 1) % 3)
+	m := set.Member((primaryOf(t, set).Index() + 1) % 3)
 	if err := m.SetMaintenance(true); err != nil {
 		t.Fatal(err)
 	}
@@ -140,7 +140,7 @@ func TestAMemberInMaintenanceRefusesReads(t *testing.T) {
 
 func TestAnOperatorPutsAMemberIntoMaintenanceByACommand(t *testing.T) {
 	set := steady(t, Options{})
-	primary := set.Primary()
+	primary := primaryOf(t, set)
 	m := set.Member((primary.Index() + 1) % 3)
 	maintain := func(m *Member, on bool) int32 {
 		t.Helper()
@@ -176,7 +176,7 @@ func TestAMemberRestartedAsAStandaloneSaysSo(t *testing.T) {
 	if err := set.AwaitSecondaries(soon(t)); err != nil {
 		t.Fatal(err)
 	}
-	m := set.Member((set.Primary().Index() + 1) % 3)
+	m := set.Member((primaryOf(t, set).Index() + 1) % 3)
 	if err := m.RestartStandalone(); err != nil {
 		t.Fatal(err)
 	}
@@ -218,7 +218,7 @@ func TestSlowTakesLongerAlsoAfterARestart(t *testing.T) {
 
 func TestALaggingMemberHasOldData(t *testing.T) {
 	set := steady(t, Options{})
-	m := set.Member((set.Primary().Index() + 1) % 3)
+	m := set.Member((primaryOf(t, set).Index() + 1) % 3)
 	m.Lag(time.Hour)
 	if _, err := players(connect(t, set.URI())).InsertOne(soon(t), bson.D{{Key: "_id", Value: 1}}); err != nil {
 		t.Fatal(err)

@@ -98,7 +98,7 @@ func TestADelayedMemberStaysBehindAndIsNotListed(t *testing.T) {
 
 func TestMembersAreHiddenAndDelayedWhileTheSetRuns(t *testing.T) {
 	set := steady(t, Options{})
-	primary := set.Primary()
+	primary := primaryOf(t, set)
 	version := func(client *mongo.Client) int32 { return hello(t, client).Lookup("setVersion").Int32() }
 	before := version(direct(t, set.Member(0)))
 	for name, change := range map[string]func(on bool) error{
@@ -113,7 +113,7 @@ func TestMembersAreHiddenAndDelayedWhileTheSetRuns(t *testing.T) {
 		if set.Primary() == primary {
 			t.Errorf("%s: it is the primary", name)
 		}
-		now := direct(t, set.Primary())
+		now := direct(t, primaryOf(t, set))
 		if h := hello(t, now); listed(h) != [3]int{2, 0, 0} || version(now) <= before {
 			t.Errorf("%s: the primary says %v", name, h)
 		}

@@ -13,8 +13,8 @@ func psa(t *testing.T, opts Options) *Set {
 	opts.Arbiters = map[int]bool{2: true}
 	opts.Priority = map[int]float64{1: 0.5}
 	set := steady(t, opts)
-	if set.Primary() != set.Member(0) {
-		t.Fatalf("the primary is %v", set.Primary())
+	if p := primaryOf(t, set); p != set.Member(0) {
+		t.Fatalf("the primary is %v", p)
 	}
 	return set
 }
@@ -30,12 +30,14 @@ func insertCommand(id any, concern bson.D) bson.D {
 func TestAMajorityWriteBesideAnArbiterTimesOutWhileTheSecondaryIsDown(t *testing.T) {
 	set := psa(t, Options{})
 	s := dial(t, set.Member(0))
-	majority := bson.D{{Key: "w", Value: "majority"}, {Key: "wtimeout", Value: 50}}
-	if reply := s.run("game", insertCommand(1, majority)); reply.Lookup("writeConcernError").Type != 0 {
+	majority := func(wtimeout int) bson.D {
+		return bson.D{{Key: "w", Value: "majority"}, {Key: "wtimeout", Value: wtimeout}}
+	}
+	if reply := s.run("game", insertCommand(1, majority(20_000))); reply.Lookup("writeConcernError").Type != 0 {
 		t.Errorf("with the secondary: %v", reply)
 	}
 	set.Member(1).Kill()
-	reply := s.run("game", insertCommand(2, majority))
+	reply := s.run("game", insertCommand(2, majority(50)))
 	if reply.Lookup("n").Int32() != 1 || reply.Lookup("writeConcernError", "code").Int32() != 64 || !reply.Lookup("writeConcernError", "errInfo", "wtimeout").Boolean() {
 		t.Errorf("without it: %v", reply)
 	}
@@ -60,7 +62,7 @@ func TestWithAnArbiterInThreeAWriteDoesNotWaitForAMajorityUnlessToldTo(t *testin
 		{Options{Members: 2, Version: "4.4"}, false},
 	} {
 		set := steady(t, test.opts)
-		primary := set.Primary()
+		primary := primaryOf(t, set)
 		for _, m := range set.Members() {
 			if m != primary {
 				m.Lag(time.Hour)
@@ -179,7 +181,7 @@ func TestTheConfigShowsEveryKindOfMember(t *testing.T) {
 		Members: 5, Priority: map[int]float64{0: 2}, Hidden: map[int]bool{1: true}, Delay: map[int]time.Duration{2: time.Hour},
 		Arbiters: map[int]bool{3: true}, NonVoting: map[int]bool{4: true}, Tags: map[int]map[string]string{0: {"dc": "east"}},
 	})
-	config := direct(t, set.Primary()).Database("admin").RunCommand(soon(t), bson.D{{Key: "replSetGetConfig", Value: 1}})
+	config := direct(t, primaryOf(t, set)).Database("admin").RunCommand(soon(t), bson.D{{Key: "replSetGetConfig", Value: 1}})
 	var reply struct {
 		Config struct {
 			Members []struct {

@@ -3,6 +3,9 @@ package replset
 import (
 	"context"
 	"errors"
+	"fmt"
+	"os"
+	"slices"
 	"testing"
 	"time"
 
@@ -12,7 +15,28 @@ import (
 	"go.uber.org/goleak"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) {
+	code := m.Run()
+	if code == 0 {
+		code = leaks()
+	}
+	os.Exit(code)
+}
+
+// leaks is 1 if the tests have left goroutines behind. Those that are about to end get the
+// time that a busy machine takes for it, which is more than goleak gives them.
+func leaks() int {
+	for end := time.Now().Add(30 * time.Second); ; {
+		err := goleak.Find()
+		if err == nil {
+			return 0
+		}
+		if time.Now().After(end) {
+			fmt.Fprintln(os.Stderr, "goleak:", err)
+			return 1
+		}
+	}
+}
 
 // soon ends with the test, or when something has gone wrong for good.
 func soon(t testing.TB) context.Context {
@@ -34,6 +58,25 @@ func steady(t testing.TB, opts Options) *Set {
 		t.Fatal(err)
 	}
 	return set
+}
+
+// primaryOf waits for the primary: also of a set that has settled there may be none just now.
+func primaryOf(t testing.TB, set *Set) *Member {
+	t.Helper()
+	p, err := set.AwaitPrimary(soon(t))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return p
+}
+
+// lag makes all members lag but those named.
+func lag(set *Set, d time.Duration, but ...*Member) {
+	for _, m := range set.Members() {
+		if !slices.Contains(but, m) {
+			m.Lag(d)
+		}
+	}
 }
 
 // connect makes a client of the set, or of one address of it. Its monitor polls. Of a
@@ -87,11 +130,7 @@ func number(t testing.TB, coll *mongo.Collection, filter any) int64 {
 }
 
 func TestASetElectsAPrimaryAtOnceAndReplicates(t *testing.T) {
-	began := time.Now()
-	set := steady(t, Options{})
-	if took := time.Since(began); took > set.opts.ElectionTimeout {
-		t.Errorf("the first election took %v, longer than a time-out", took)
-	}
+	set := steady(t, Options{ElectionTimeout: time.Minute}) // longer than is waited for it
 	client := connect(t, set.URI())
 	coll := client.Database("game").Collection("players")
 	if _, err := coll.InsertMany(soon(t), []any{bson.D{{Key: "_id", Value: 1}}, bson.D{{Key: "_id", Value: 2}}}); err != nil {
@@ -113,7 +152,7 @@ func TestAKilledPrimaryIsReplacedAndComesBackAsASecondary(t *testing.T) {
 	if _, err := coll.InsertOne(soon(t), bson.D{{Key: "_id", Value: 1}}); err != nil {
 		t.Fatal(err)
 	}
-	old := set.Primary()
+	old := primaryOf(t, set)
 	old.Kill()
 	next, err := set.AwaitPrimary(soon(t))
 	if err != nil || next == old {
@@ -138,7 +177,7 @@ func TestAKilledPrimaryIsReplacedAndComesBackAsASecondary(t *testing.T) {
 
 func TestAFrozenPrimaryIsReplaced(t *testing.T) {
 	set := steady(t, Options{ElectionTimeout: 200 * time.Millisecond})
-	old := set.Primary()
+	old := primaryOf(t, set)
 	old.Freeze()
 	eventually(t, "another primary", func() bool { p := set.Primary(); return p != nil && p != old })
 	old.Unfreeze()
@@ -175,7 +214,7 @@ func TestSwappedAddressesReachTheOtherMember(t *testing.T) {
 
 func TestWithoutAMajorityThereIsNoPrimary(t *testing.T) {
 	set := steady(t, Options{ElectionTimeout: 100 * time.Millisecond})
-	primary := set.Primary()
+	primary := primaryOf(t, set)
 	for _, m := range set.Members() {
 		if m != primary {
 			m.Kill()

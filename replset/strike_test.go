@@ -20,7 +20,7 @@ func TestADriverRetriesAWriteWhoseConnectionWasCutInAnyPhase(t *testing.T) {
 		t.Fatal(err)
 	}
 	for i, phase := range []Phase{BeforeExecution, BeforeReply, WithinReply} {
-		cut := set.Primary().Cut(Target{Commands: []string{"update"}, Times: 1}, phase)
+		cut := primaryOf(t, set).Cut(Target{Commands: []string{"update"}, Times: 1}, phase)
 		if _, err := coll.UpdateOne(soon(t), bson.D{{Key: "_id", Value: "ann"}}, bson.D{{Key: "$inc", Value: bson.D{{Key: "gold", Value: 1}}}}); err != nil {
 			t.Fatalf("%v: %v", phase, err)
 		}
@@ -38,7 +38,7 @@ func TestWhatACutCommandHasDoneDependsOnThePhase(t *testing.T) {
 	client := connect(t, set.URI(), func(o *options.ClientOptions) { o.SetRetryWrites(false) })
 	for phase, executed := range map[Phase]int64{BeforeExecution: 0, BeforeReply: 1, WithinReply: 1} {
 		coll := players(client)
-		cut := set.Primary().Cut(Target{Commands: []string{"insert"}}, phase)
+		cut := primaryOf(t, set).Cut(Target{Commands: []string{"insert"}}, phase)
 		_, err := coll.InsertOne(soon(t), bson.D{{Key: "_id", Value: phase}})
 		cut.End()
 		if !mongo.IsNetworkError(err) {
@@ -52,7 +52,7 @@ func TestWhatACutCommandHasDoneDependsOnThePhase(t *testing.T) {
 
 func TestAFaultOutlivesARestartAndEndsWhenItIsTold(t *testing.T) {
 	set := steady(t, Options{})
-	m := set.Member((set.Primary().Index() + 1) % 3)
+	m := set.Member((primaryOf(t, set).Index() + 1) % 3)
 	overload := m.Overload(Target{Commands: []string{"find"}})
 	if err := m.Restart(); err != nil {
 		t.Fatal(err)
@@ -75,7 +75,7 @@ func TestAFaultOutlivesARestartAndEndsWhenItIsTold(t *testing.T) {
 
 func TestADriverBacksOffAnOverloadedMemberAndGetsThrough(t *testing.T) {
 	set := steady(t, Options{})
-	overload := set.Primary().Overload(Target{Commands: []string{"find"}, Times: 1})
+	overload := primaryOf(t, set).Overload(Target{Commands: []string{"find"}, Times: 1})
 	if err := players(connect(t, set.URI())).FindOne(soon(t), bson.D{}).Err(); !errors.Is(err, mongo.ErrNoDocuments) {
 		t.Error(err)
 	}

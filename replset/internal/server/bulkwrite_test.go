@@ -359,7 +359,7 @@ func TestFaultsAndCountersKnowABulkWrite(t *testing.T) {
 	if got := s.srv.Counters(); got.Commands["bulkWrite"] != 3 || got.Writes != 5 {
 		t.Errorf("%+v", got)
 	}
-	w.send(0, append(with(bulkOf(insertOp(0, 3)), "maxTimeMS", 1000), bson.E{Key: "$db", Value: "admin"}))
+	w.send(0, append(with(bulkOf(insertOp(0, 3)), "maxTimeMS", 20_000), bson.E{Key: "$db", Value: "admin"}))
 	close(s.node.replicated)
 	if _, reply := w.receive(); reply.Lookup("writeConcernError").Type != 0 {
 		t.Error(reply)

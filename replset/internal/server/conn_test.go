@@ -4,7 +4,9 @@ import (
 	"context"
 	"encoding/binary"
 	"errors"
+	"math/rand/v2"
 	"net"
+	"sync"
 	"testing"
 	"time"
 
@@ -215,17 +217,29 @@ func TestACommandIsGivenUpWhenItsClientHangsUp(t *testing.T) {
 }
 
 func TestAWriteThatWasReceivedIsExecutedAlsoForAClientThatIsGone(t *testing.T) {
-	s := start(t, "rs0")
+	entered, release := make(chan struct{}), make(chan struct{})
+	goOn := sync.OnceFunc(func() { close(release) })
+	s, _ := faulty(t, FaultSpec{Commands: []string{"insert"}, Times: 1, Latency: func(*rand.Rand) time.Duration {
+		close(entered)
+		<-release
+		return 0
+	}})
+	defer goOn()
 	w := s.dial()
+	// Its client is gone when the fail point begins to hold it.
 	w.ok("admin", failCommand(bson.D{{Key: "times", Value: 1}}, bson.D{{Key: "failCommands", Value: bson.A{"insert"}}, {Key: "blockConnection", Value: true}, {Key: "blockTimeMS", Value: 2 * patience.Milliseconds()}}))
 	w.send(0, append(insertOf(1), bson.E{Key: "$db", Value: "test"}))
 	eventually(t, "the insert is held", func() bool {
-		s.srv.fails.mu.Lock()
-		defer s.srv.fails.mu.Unlock()
-		return s.srv.fails.count == 1
+		select {
+		case <-entered:
+			return true
+		default:
+			return false
+		}
 	})
 	s.srv.CloseConnections()
 	w.gone()
+	goOn()
 	eventually(t, "the insert is executed", func() bool { return s.srv.Counters().Writes == 1 })
 }
 

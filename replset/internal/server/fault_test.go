@@ -173,10 +173,10 @@ func TestALatencyIsDrawnForEachCommandItIsFor(t *testing.T) {
 		return 0
 	}})
 	w := s.dial()
-	find := bson.D{{Key: "find", Value: "c"}, {Key: "maxTimeMS", Value: 20}}
+	find := bson.D{{Key: "find", Value: "c"}}
 	w.ok("test", bson.D{{Key: "count", Value: "c"}})
 	w.ok("test", find)
-	w.refused("test", find, codeMaxTimeMSExpired)
+	w.refused("test", append(find, bson.E{Key: "maxTimeMS", Value: 20}), codeMaxTimeMSExpired)
 	w.ok("test", find)
 }
 

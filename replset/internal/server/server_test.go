@@ -4,7 +4,10 @@ import (
 	"context"
 	"crypto/tls"
 	"encoding/binary"
+	"fmt"
 	"net"
+	"os"
+	"sync"
 	"testing"
 	"time"
 
@@ -14,7 +17,28 @@ import (
 	"go.uber.org/goleak"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) {
+	code := m.Run()
+	if code == 0 {
+		code = leaks()
+	}
+	os.Exit(code)
+}
+
+// leaks is 1 if the tests have left goroutines behind. Those that are about to end get the
+// time that a busy machine takes for it, which is more than goleak gives them.
+func leaks() int {
+	for end := time.Now().Add(30 * time.Second); ; {
+		err := goleak.Find()
+		if err == nil {
+			return 0
+		}
+		if time.Now().After(end) {
+			fmt.Fprintln(os.Stderr, "goleak:", err)
+			return 1
+		}
+	}
+}
 
 // served is a server on a loopback port.
 type served struct {
@@ -41,6 +65,7 @@ func start(t testing.TB, set string, change ...func(*Config)) *served {
 	}
 	s := &served{t: t, node: node, srv: New(cfg), addr: l.Addr().String()}
 	done := make(chan struct{})
+	var wg sync.WaitGroup // a Serve that comes after the Close is not waited for by it
 	go func() {
 		defer close(done)
 		for {
@@ -48,13 +73,14 @@ func start(t testing.TB, set string, change ...func(*Config)) *served {
 			if err != nil {
 				return
 			}
-			go s.srv.Serve(nc)
+			wg.Go(func() { _ = s.srv.Serve(nc) })
 		}
 	}()
 	t.Cleanup(func() {
 		l.Close()
 		<-done
 		s.srv.Close()
+		wg.Wait()
 	})
 	return s
 }

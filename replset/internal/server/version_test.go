@@ -116,8 +116,8 @@ func TestAWriteThatNamesNoConcernWaitsForAMajoritySince50(t *testing.T) {
 		s := start(t, "rs0", as(t, series))
 		s.node.members = 3
 		s.node.replicated = make(chan struct{})
-		reply := s.dial().ok("test", append(insertOf(1), bson.E{Key: "maxTimeMS", Value: 20}))
-		if _, err := reply.LookupErr("writeConcernError"); (err == nil) != waits {
+		reply := s.dial().limited("test", insertOf(1))
+		if _, err := reply.LookupErr("writeConcernError"); (err == nil) != waits || reply.Lookup("n").Int32() != 1 {
 			t.Errorf("%s: %v", series, reply)
 		}
 		said := s.dial().ok("admin", bson.D{{Key: "getDefaultRWConcern", Value: 1}})
