@@ -29,7 +29,7 @@ func (x *storm) audit() {
 	x.auditBank()
 	x.auditCounters()
 	x.auditCopies()
-	most := mostUnknown + 3*time.Duration(x.stalled.Load()).Seconds()/x.since().Seconds()
+	most := min(0.5, mostUnknown+3*time.Duration(x.stalled.Load()).Seconds()/x.since().Seconds())
 	if n, outcomes := x.outcomes(); float64(outcomes[messages.Unknown]) > most*float64(n)+fewUnknown {
 		x.violate("unknown", "%d of %d writes are unknown", outcomes[messages.Unknown], n)
 	}

@@ -98,9 +98,11 @@ func (f *forwarder) forward(in net.Conn, to string) {
 		return
 	}
 	f.mu.Lock()
-	if f.stopped { // dialled just before, and closed by nobody else
+	if f.stopped { // Dialled just before, and closed by nobody else.
+		f.mu.Unlock()
 		in.Close()
 		out.Close()
+		return
 	}
 	f.conns[in], f.conns[out] = true, true
 	f.total++

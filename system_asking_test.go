@@ -417,10 +417,10 @@ func (l *ledger) audit(t testing.TB) (rest []*messages.WriteReply) {
 	return rest
 }
 
-// mustBeApplied is audit, where every write must have been applied but what the driver gave up.
+// mustBeApplied is audit, where every write must have been applied.
 func (l *ledger) mustBeApplied(t testing.TB) {
 	t.Helper()
-	l.mustBeGivenUp(t, l.audit(t), l.g.refusals())
+	l.mustBeGivenUp(t, l.audit(t), 0)
 }
 
 // mustBeGivenUp is about the rest of an audit: what the driver gave up as it was refused a socket that many times, which

@@ -14,6 +14,7 @@ import (
 
 	"github.com/evenkeel/evenkeel/actors/slave"
 	"github.com/evenkeel/evenkeel/app"
+	"github.com/evenkeel/evenkeel/internal/leaktest"
 	"github.com/evenkeel/evenkeel/messages"
 	"github.com/evenkeel/evenkeel/replset"
 )
@@ -117,7 +118,8 @@ func TestStoppingABusyAppAnswersEverybodyAndLeavesNothing(t *testing.T) {
 			c.seed(t, "us")
 			before := goleak.IgnoreCurrent()
 			system := gameSystem() // Its actors are there after the app.
-			g := c.play(t, app.Config{System: system})
+			// Whatever waits for these does so longer than goroutines are waited for.
+			g := c.play(t, app.Config{System: system, ConnectTimeout: time.Hour, HungAfter: time.Hour})
 			g.ready(t)
 			in := g.inbox(t)
 			if tt.fault != nil {
@@ -206,7 +208,9 @@ func TestStoppingABusyAppAnswersEverybodyAndLeavesNothing(t *testing.T) {
 					m.Unfreeze()
 				}
 			}
-			mustEndAll(t, before)
+			if err := leaktest.Find(before); err != nil {
+				t.Errorf("after Stop: %v", err)
+			}
 			if tt.all {
 				c.mustHold(t, "log", applied...)
 			}

@@ -241,8 +241,11 @@ func TestNoFaultOfOneHostIsNoticedByTheGame(t *testing.T) {
 					rest := ledger.audit(t)
 					line[6], line[7] = ledger.sent, len(rest)
 					refused := 0
-					if f.primary && strings.HasPrefix(f.name, "cut ") {
+					switch {
+					case f.primary && strings.HasPrefix(f.name, "cut "):
 						refused = g.refusals(m.Host())
+					case f.primary && strings.HasPrefix(f.name, "killed"):
+						refused = 1
 					}
 					ledger.mustBeGivenUp(t, rest, refused)
 				}

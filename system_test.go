@@ -47,21 +47,6 @@ func TestMain(m *testing.M) {
 	goleak.VerifyTestMain(m)
 }
 
-// mustEndAll waits until there are no goroutines but those of before. goleak itself waits for half a second.
-func mustEndAll(t testing.TB, before goleak.Option) {
-	t.Helper()
-	for ctx := soon(t); ; {
-		err := goleak.Find(before)
-		if err == nil {
-			return
-		}
-		if ctx.Err() != nil {
-			t.Errorf("after all has stopped: %v", err)
-			return
-		}
-	}
-}
-
 // patience is how long anything may take before a test calls it hung.
 const patience = 30 * time.Second
 
@@ -270,7 +255,6 @@ func unsupported(t testing.TB, err error) {
 	}
 }
 
-// awaitSteady waits until the set has settled.
 // primary is the set's, once there is one.
 func (c *cluster) primary(t testing.TB) *replset.Member {
 	t.Helper()
@@ -281,6 +265,7 @@ func (c *cluster) primary(t testing.TB) *replset.Member {
 	return m
 }
 
+// awaitSteady waits until the set has settled.
 func (c *cluster) awaitSteady(t testing.TB) {
 	t.Helper()
 	if c.set == nil {
@@ -303,7 +288,7 @@ type game struct {
 
 	mu      sync.Mutex
 	started map[string]int64 // mu; commands that the driver has put on the wire
-	refused map[string]int   // mu; by address, how often it got no socket
+	cleared map[string]int   // mu; by address, how often it got no socket since it had just cleared a pool
 }
 
 // sent is how many commands of that name the driver has put on the wire.
@@ -313,24 +298,18 @@ func (g *game) sent(command string) int64 {
 	return g.started[command]
 }
 
-// refusals is how often the driver had no socket for an operation to one of the hosts, or to any if none is named: it had
-// cleared the pool between choosing the host and asking for the socket, or the host was gone by then.
-func (g *game) refusals(hosts ...string) int {
+// refusals is how often the driver had no socket to a host for an operation, since it had cleared the pool
+// between choosing the host and asking for the socket.
+func (g *game) refusals(host string) int {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	n := 0
-	for host, refused := range g.refused {
-		if len(hosts) == 0 || slices.Contains(hosts, host) {
-			n += refused
-		}
-	}
-	return n
+	return g.cleared[host]
 }
 
 // play starts an app on the set. The zero Config is that of all members.
 func (c *cluster) play(t testing.TB, cfg app.Config) *game {
 	t.Helper()
-	g := &game{c: c, name: fmt.Sprintf("%s %d", t.Name(), clusters.Add(1)), started: map[string]int64{}, refused: map[string]int{}}
+	g := &game{c: c, name: fmt.Sprintf("%s %d", t.Name(), clusters.Add(1)), started: map[string]int64{}, cleared: map[string]int{}}
 	if cfg.URI == "" {
 		cfg.URI = c.uri
 	}
@@ -343,10 +322,9 @@ func (c *cluster) play(t testing.TB, cfg app.Config) *game {
 			g.mu.Unlock()
 		}})
 		o.SetPoolMonitor(&event.PoolMonitor{Event: func(e *event.PoolEvent) {
-			if e.Type == event.ConnectionCheckOutFailed && (e.Reason == event.ReasonConnectionErrored ||
-				e.Error != nil && strings.Contains(e.Error.Error(), "was cleared")) {
+			if e.Type == event.ConnectionCheckOutFailed && e.Error != nil && strings.Contains(e.Error.Error(), "was cleared") {
 				g.mu.Lock()
-				g.refused[e.Address]++
+				g.cleared[e.Address]++
 				g.mu.Unlock()
 			}
 		}})

@@ -341,9 +341,9 @@ func (a *App) System() *actor.ActorSystem { return a.system }
 // Client is the way out to the driver for what the app does not cover: Watch,
 // indexes, GridFS, transactions, bulk writes, creating and dropping collections. It is the master's set-aware client, every socket of
 // which is checked. Its operations are neither ordered nor balanced, and it must not be
-// disconnected. What uses it should end before Stop: the driver lets an operation that waits for a primary when
-// its client is closed keep a processor busy until its context ends. It is nil as long as a mongodb+srv URI is not
-// resolved.
+// disconnected. What uses it should end before Stop: an operation that waits for a primary when its client is
+// closed spins in the driver, and keeps a processor busy, until its context ends or its selection time-out, 30 s. It is
+// nil as long as a mongodb+srv URI is not resolved.
 func (a *App) Client() *mongo.Client {
 	a.mu.Lock()
 	defer a.mu.Unlock()

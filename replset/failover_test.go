@@ -23,7 +23,7 @@ func players(client *mongo.Client) *mongo.Collection {
 }
 
 // cutOff parts a primary from the others, who lag and so lack what it has, and waits until
-// they have committed something without it: who has what it alone has is not elected then.
+// they have committed something without it: it, whose log ends with what they do not have, is not elected then.
 func cutOff(t *testing.T, set *Set, old *Member) {
 	t.Helper()
 	set.Partition([]int{old.Index()})

@@ -108,7 +108,7 @@ func (o *onSet) stall(name string, executed bool) {
 }
 
 func TestThePrimaryIsKilledInTheMiddleOfABulkWrite(t *testing.T) {
-	o := startSet(t, replset.Options{ElectionTimeout: 300 * time.Millisecond}, Config{WriteTimeout: 20 * time.Second})
+	o := startSet(t, replset.Options{ElectionTimeout: 300 * time.Millisecond}, Config{WriteTimeout: patience})
 	o.write("seq", insertOf("other"))
 	primary := o.primary()
 	slow := primary.Delay(replset.Target{Commands: []string{"bulkWrite"}}, replset.Quantiles(map[float64]time.Duration{0: time.Hour, 1: time.Hour})) // Until it is killed.
@@ -176,7 +176,8 @@ func TestABulkWriteThatIsRefusedForNowGoesAgain(t *testing.T) {
 		}, func(o *onSet, over <-chan struct{}) {
 			for o.Stat().OnWire < 100 {
 				select {
-				case <-over: // It was late: then there is nothing to test.
+				case <-over:
+					o.t.Log("the machine was late: nothing was on the wire")
 					return
 				default:
 					runtime.Gosched()
@@ -186,7 +187,7 @@ func TestABulkWriteThatIsRefusedForNowGoesAgain(t *testing.T) {
 		}},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			o := startSet(t, replset.Options{ElectionTimeout: 300 * time.Millisecond}, Config{WriteTimeout: 20 * time.Second})
+			o := startSet(t, replset.Options{ElectionTimeout: 300 * time.Millisecond}, Config{WriteTimeout: patience})
 			o.write("seq", insertOf("other"))
 			c.fault(o)
 			if c.meanwhile != nil {

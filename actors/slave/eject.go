@@ -94,8 +94,8 @@ type answer struct {
 	err  error
 }
 
-// answer asks with a copy of a read. The question is that of another host's slave as a rule, and ends with this
-// service as well.
+// answer asks with a copy of a read. The context is the asker's, which may be another host's slave; the question
+// ends with this service as well.
 func (s *service) answer(ctx context.Context, cmd *command.Read, limit time.Duration) answer {
 	start := time.Now()
 	own, cancel := context.WithTimeout(s.ctx, limit)
@@ -223,7 +223,8 @@ func (i *incarnation) runProbe() {
 			there = <-elsewhere
 		}
 		switch {
-		case here.err != nil && compare && unanswered(here.err) && unanswered(there.err):
+		case here.err != nil && compare && unanswered(here.err) && unanswered(there.err) &&
+			(other == nil || other.ctx.Err() == nil): // One that was called off there says nothing.
 			return ping(ctx)
 		case here.err != nil:
 			return here.err

@@ -85,6 +85,25 @@ func TestASlowReadIsNoReasonWhilePingsAreAnswered(t *testing.T) {
 	})
 }
 
+func TestACopyAtAnotherHostEndsWithThatHostsConnection(t *testing.T) {
+	inWorld(t, func(w *world) {
+		w.cfg.Paces = NewPaces()
+		_, other, there := w.live("b:1")
+		other.runs(func(context.Context, bson.Raw) (bson.Raw, error) { return reply(), nil })
+		w.offered(there, 1, pointRead)
+		h, c, target := w.live("a:1")
+		c.runs(func(ctx context.Context, _ bson.Raw) (bson.Raw, error) { return nil, hang(ctx) })
+		asked := make(chan struct{})
+		other.runs(func(ctx context.Context, _ bson.Raw) (bson.Raw, error) { close(asked); return nil, hang(ctx) })
+		w.offered(target, 1, pointRead)
+		<-asked
+		other.obs.Lost(errReset) // fakeConn.Close looks for what is under way.
+		w.pass(time.Second)
+		// That the copy came to nothing there is no reason.
+		w.is(h, Live)
+	})
+}
+
 func TestAPointReadThatIsSilentHereAndAnsweredElsewhereEjectsAHostWhosePingsAreAnswered(t *testing.T) {
 	for name, c := range map[string]struct {
 		answers   int64 // of the finds, those behind so many are answered

@@ -270,7 +270,7 @@ type fakeConn struct {
 	session  func() (*mongo.Session, error)                            // mu
 	ran      []string                                                  // mu; the names of commands
 	sessions []*mongo.Session                                          // mu; of those commands
-	asking   map[context.Context]bool                                  // mu; what is under way
+	asking   map[*context.Context]bool                                 // mu; what is under way
 	left     int                                                       // mu; of these, when it was closed, those that had not been ended
 	once     sync.Once
 	done     chan struct{}
@@ -316,13 +316,13 @@ func (c *fakeConn) asked(ctx context.Context) (end func()) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.asking == nil {
-		c.asking = map[context.Context]bool{}
+		c.asking = map[*context.Context]bool{}
 	}
-	c.asking[ctx] = true
+	c.asking[&ctx] = true
 	return func() {
 		c.mu.Lock()
 		defer c.mu.Unlock()
-		delete(c.asking, ctx)
+		delete(c.asking, &ctx)
 	}
 }
 
@@ -336,14 +336,13 @@ func (c *fakeConn) StartSession() (*mongo.Session, error) {
 	return session()
 }
 
-// Close counts who would turn in circles: the driver lets those who wait for a server of a client that is
-// closed do so until their contexts end.
+// Close counts what would spin in the driver until its context ends: see incarnation.life.
 func (c *fakeConn) Close() {
 	c.once.Do(func() {
 		c.mu.Lock()
 		defer c.mu.Unlock()
 		for ctx := range c.asking {
-			if ctx.Err() == nil {
+			if (*ctx).Err() == nil {
 				c.left++
 			}
 		}

@@ -102,9 +102,8 @@ type incarnation struct {
 	conn   Conn
 	number uint64
 	hello  mongoconn.Hello
-	// life is over just before the connection is closed, which ends what was asked over it: the driver lets who
-	// waits for a server of a closed client go round in circles, at the full speed of a processor, until
-	// his context ends.
+	// life is over just before the connection is closed, which ends what was asked over it: what waits for a
+	// server when its client is closed spins in the driver until its context ends, or its selection time-out.
 	life context.Context
 	end  context.CancelFunc
 

@@ -213,6 +213,53 @@ func TestAHostThatIsBeingConnectedHasNowhereToMove(t *testing.T) {
 	}
 }
 
+// What was asked over a connection ends with it: see incarnation.life, and fakeConn.Close, which looks.
+func TestTheQuestionsOfAMoveEndWithTheirConnections(t *testing.T) {
+	for name, end := range map[string]func(w *world, h *Host, old, next *fakeConn){
+		"the second one, as the host is lost": func(w *world, h *Host, old, next *fakeConn) {
+			next.hangs()
+			next.hello(mongoconn.Secondary)
+			w.is(h, Live)
+			w.opens(answers(mongoconn.Secondary))
+			old.obs.Lost(errReset)
+		},
+		"the second one, as the slave leaves": func(w *world, h *Host, _, next *fakeConn) {
+			next.hangs()
+			next.hello(mongoconn.Secondary)
+			w.is(h, Live)
+			h.Leave("test")
+		},
+		"the first one, as the host has moved": func(w *world, h *Host, old, next *fakeConn) {
+			old.hangs()
+			asked := make(chan struct{})
+			old.pings(func(ctx context.Context) error { close(asked); return hang(ctx) })
+			r := w.offered(w.router.target("a:1"), 1, pointRead)[0]
+			<-asked // It is suspected.
+			w.is(h, Live)
+			next.hello(mongoconn.Secondary)
+			r.Reply(&messages.ReadReply{Err: errReset})
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			inWorld(t, func(w *world) {
+				h, old, _ := w.live("a:1")
+				w.opens(func(string, *fakeConn) error { return nil })
+				old.moves()
+				w.is(h, Live)
+				next := w.conn()
+				if next == old {
+					t.Fatal("no second connection")
+				}
+				end(w, h, old, next)
+				w.pass(10 * time.Millisecond)
+				if !old.closed() && !next.closed() {
+					t.Error("none is closed")
+				}
+			})
+		})
+	}
+}
+
 func TestAHostThatIsLostWhileItMovesIsDialledAnew(t *testing.T) {
 	inWorld(t, func(w *world) {
 		h, c, _ := w.live("a:1")

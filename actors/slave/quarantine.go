@@ -72,9 +72,10 @@ func (i *incarnation) onQuarantine() {
 	if err != nil {
 		return
 	}
+	life := i.life
 	go func() {
 		defer conn.Close()
-		ctx, cancel := context.WithTimeout(context.Background(), h.cfg.CheckTimeout)
+		ctx, cancel := context.WithTimeout(life, h.cfg.CheckTimeout)
 		defer cancel()
 		// A refused socket is told by the observer; any other failure is no matter here.
 		_ = guarded(func() error { return conn.Ping(ctx) })

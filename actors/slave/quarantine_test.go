@@ -3,6 +3,7 @@ package slave
 import (
 	"slices"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/evenkeel/evenkeel/internal/mongoconn"
@@ -43,6 +44,26 @@ func TestThreeWrongSocketsKeepAHostOutUntilFiveSecondsOfRightOnes(t *testing.T) 
 		// It is over: the next wrong one starts from nothing.
 		w.goWrong(h, 1)
 		w.is(h, Live)
+	})
+}
+
+func TestASocketThatAQuarantineTriesIsClosedWithTheSlave(t *testing.T) {
+	inWorld(t, func(w *world) {
+		h, _, _ := w.live("a:1")
+		w.goWrong(h, 3)
+		w.is(h, Standby)
+		w.opens(func(_ string, c *fakeConn) error { c.hangs(); return nil })
+		w.pass(quarantineEvery + time.Millisecond)
+		tried := w.conn()
+		if _, ok := tried.obs.(*wrongOnly); !ok || tried.closed() {
+			t.Fatal("no socket is being tried")
+		}
+		w.opens(answers(mongoconn.Secondary))
+		w.main().obs.Lost(errReset)
+		synctest.Wait()
+		if !tried.closed() {
+			t.Error("it is waited for")
+		}
 	})
 }
 

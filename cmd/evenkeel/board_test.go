@@ -90,28 +90,35 @@ func TestAHostIsRestoredWhenItHasNineTenthsOfAnEvenShare(t *testing.T) {
 	}
 }
 
-func TestATimeInWhichNobodyLookedIsNotWaitedFor(t *testing.T) {
+func TestATimeInWhichTheProcessHadNoProcessorIsNotWaitedFor(t *testing.T) {
 	r := &returns{}
 	now := time.Now()
-	look := func(after time.Duration) time.Duration {
+	look := func(after time.Duration, reads int64) time.Duration {
 		now = now.Add(after)
-		r.look(map[string]int64{"a": 0, "b": 10}, 2, now)
+		r.look(map[string]int64{"a": 0, "b": reads}, 2, now)
 		return r.all[0].took
 	}
 	r.look(nil, 2, now)
 	r.came(causeMaintenance, "a", now.Add(sliceEvery/2))
-	if took := look(sliceEvery); took != sliceEvery/2 {
+	if took := look(sliceEvery, 10); took != sliceEvery/2 {
 		t.Errorf("%v", took)
 	}
-	if took := look(2 * sliceEvery); took != 5*sliceEvery/2 {
+	if took := look(2*sliceEvery, 0); took != 5*sliceEvery/2 {
 		t.Errorf("a look that is a little late: %v", took)
 	}
-	if took := look(time.Minute); took != 9*sliceEvery/2 {
-		t.Errorf("a minute without a look: %v", took)
+	if took := look(time.Minute, 10); took != 9*sliceEvery/2 {
+		t.Errorf("a minute without reads: %v", took)
+	}
+	if took := look(10*sliceEvery, 1000); took != 29*sliceEvery/2 {
+		t.Errorf("a late look, and as many reads as ever: %v", took)
 	}
 	r.came(causeMaintenance, "b", now.Add(time.Minute-sliceEvery))
-	if look(time.Minute); r.all[1].took != 0 {
-		t.Errorf("who came within it: %v", r.all[1].took)
+	if look(time.Minute, 10); r.all[1].took != 0 {
+		t.Errorf("who came within a minute without reads: %v", r.all[1].took)
+	}
+	r.came(causeMaintenance, "c", now.Add(time.Minute))
+	if look(sliceEvery, 10); r.all[2].took != 0 {
+		t.Errorf("who is told of before the look: %v", r.all[2].took)
 	}
 }
 

@@ -69,7 +69,7 @@ func TestTheDemoSurvivesItsFaultsAndSaysSo(t *testing.T) {
 	if testing.Short() {
 		t.Skip("plays for 8 s")
 	}
-	// A busy machine may sleep through a fault of half a second. What is promised holds in each play.
+	// A busy machine may sleep through a short fault, or a second's table. What is promised holds in each play.
 	for try := 1; ; try++ {
 		missing := demoOf8s(t)
 		if len(missing) == 0 {
@@ -81,7 +81,7 @@ func TestTheDemoSurvivesItsFaultsAndSaysSo(t *testing.T) {
 	}
 }
 
-// demoOf8s plays, and returns the kinds of events that there were none of, and "second" if there were
+// demoOf8s plays, and returns what there was none of as the faults were too short for it, and "second" if there were
 // few tables.
 func demoOf8s(t *testing.T) (missing []string) {
 	t.Helper()
@@ -132,7 +132,12 @@ func demoOf8s(t *testing.T) (missing []string) {
 	for _, e := range out.of("event") {
 		kinds = append(kinds, e["kind"].(string))
 	}
-	for _, want := range []string{"HostLive", "WrongHost", "HostStandby", "HostEjected", "RoleChanged", "PrimaryChanged", "Stopped"} {
+	for _, want := range []string{"HostLive", "RoleChanged", "PrimaryChanged", "Stopped"} {
+		if !slices.Contains(kinds, want) {
+			t.Errorf("no %s among the events %v", want, kinds)
+		}
+	}
+	for _, want := range []string{"WrongHost", "HostStandby", "HostEjected"} {
 		if !slices.Contains(kinds, want) {
 			missing = append(missing, want)
 		}
@@ -160,10 +165,13 @@ func demoEndsAtTheStranger(t *testing.T) bool {
 		}
 	}}
 	status := run(ctx, []string{"demo", "--seconds", "8", "--readers", "8", "--writers", "1", "--json"}, nil, out, &stderr)
+	v := out.verdict()
 	if ctx.Err() == nil {
+		if v["wrong_host_reads"] != 0.0 || v["interrupted"] == true {
+			t.Errorf("exit status %d, standard error %q, verdict %v", status, &stderr, v)
+		}
 		return false
 	}
-	v := out.verdict()
 	if status != exitKept || v["ok"] != true || v["interrupted"] != true || v["wrong_host_reads"] != 0.0 || v["share_restored_ms"] != nil {
 		t.Errorf("exit status %d, standard error %q, verdict %v", status, &stderr, v)
 	}

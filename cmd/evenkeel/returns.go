@@ -19,8 +19,9 @@ type homecoming struct {
 	cause, host string
 	since       time.Time
 	// took is how long it was until the host had its share, or, while it is not
-	// restored, how long that has been waited for. A time in which nobody looked is not
-	// in it: the process had no processor, and so no reads.
+	// restored, how long that has been waited for. A time in which the process had no
+	// processor is not in it: one that nobody looked in, with less than half of the reads
+	// that there were before.
 	took     time.Duration
 	restored bool
 }
@@ -28,7 +29,7 @@ type homecoming struct {
 // returns follows the shares of hosts that have come back: from the moment they can
 // serve again until, over the last 200 ms, they have answered 90 % of what one of the
 // serving hosts would answer if all answered the same. The window reaches back before the
-// return at first, so that the time is never too short. It is used by one
+// return at first, so that the share is never taken too early. It is used by one
 // goroutine.
 type returns struct {
 	slices []map[string]int64 // the latest, oldest first
@@ -43,24 +44,43 @@ func (r *returns) came(cause, host string, at time.Time) {
 
 // look takes the next slice of reads, with the number of hosts that serve.
 func (r *returns) look(slice map[string]int64, serving int, now time.Time) {
+	stalled := r.stalled(slice, now)
+	r.looked = now
 	r.slices = append(r.slices, slice)
 	if len(r.slices) > shareWindow {
 		r.slices = r.slices[1:]
 	}
-	late := time.Duration(0)
-	if !r.looked.IsZero() {
-		late = max(0, now.Sub(r.looked)-2*sliceEvery)
-	}
-	r.looked = now
 	for i := range r.all {
 		h := &r.all[i]
 		if h.restored {
 			continue
 		}
-		h.since = h.since.Add(min(late, now.Sub(h.since)))
-		h.took = now.Sub(h.since)
+		h.since = h.since.Add(min(stalled, max(0, now.Sub(h.since))))
+		h.took = max(0, now.Sub(h.since))
 		h.restored = r.hasShare(h.host, serving)
 	}
+}
+
+// stalled is for how long before a slice is looked at the process had no processor.
+func (r *returns) stalled(slice map[string]int64, now time.Time) time.Duration {
+	late := now.Sub(r.looked) - 2*sliceEvery
+	if r.looked.IsZero() || late <= 0 {
+		return 0
+	}
+	var reads, before int64
+	for _, n := range slice {
+		reads += n
+	}
+	for _, s := range r.slices {
+		for _, n := range s {
+			before += n
+		}
+	}
+	usual := float64(before) / float64(max(1, len(r.slices))*int(sliceEvery)) * float64(now.Sub(r.looked))
+	if float64(reads) >= usual/2 {
+		return 0
+	}
+	return late
 }
 
 func (r *returns) hasShare(host string, serving int) bool {

@@ -140,7 +140,7 @@ func TestAReadThatOpensACursorEndsAtItsDeadlineAllTheSame(t *testing.T) {
 
 func TestAnotherHostIsAskedWhenThisOneDoesNotAnswer(t *testing.T) {
 	f := serve(t, nil)
-	d, h := open(t, DirectConfig{Host: f.addr, PoolSize: 1, ConnectTimeout: DefaultConnectTimeout}) // It ends those that wait for a host.
+	d, h := open(t, DirectConfig{Host: f.addr, PoolSize: 1, ConnectTimeout: DefaultConnectTimeout}) // which ends the commands that wait for a server
 	next(t, h.hellos, "a hello")
 	arrived := make(chan struct{}, 10)
 	release := make(chan struct{})
@@ -227,14 +227,18 @@ func TestACommandThatHadNoSocketIsToldFromOneThatGetsNoReply(t *testing.T) {
 	next(t, arrived, "the command")
 }
 
-// untilSent does something in a short time, which must not do for it, and in ever longer
-// ones until it was sent. The error is the last one.
+// untilSent calls do with a context that ends too soon for it, and with longer ones until the command
+// was on the wire. The error is the last call's.
 func untilSent(t *testing.T, do func(context.Context) error) error {
 	t.Helper()
 	for give := 100 * time.Millisecond; give < patience; give *= 2 {
 		ctx, cancel := context.WithTimeout(patient(t), give)
 		err := do(ctx)
 		cancel()
+		if err == nil {
+			t.Fatal("there is a reply")
+		}
+		// The driver sends nothing for which a round trip does not fit any more: ErrDeadlineWouldBeExceeded.
 		if !isUnsent(err) && !strings.Contains(err.Error(), "would be exceeded") {
 			return err
 		}

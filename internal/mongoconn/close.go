@@ -19,8 +19,8 @@ type closer struct {
 // and one that reads from a silent server would keep it waiting for as long as a heartbeat
 // may take.
 //
-// The contexts of what waits for a server must have been ended by then: Topology.SelectServer reads
-// from a channel that is closed with the client, again and again, until its context ends.
+// The contexts of what waits for a server must have been ended by then: the driver's Topology.SelectServer reads
+// from a channel that is closed with the client, again and again, until its context or its time-out ends.
 func (c *closer) close(client *mongo.Client, grace time.Duration, shut func()) {
 	if !c.closing.CompareAndSwap(false, true) {
 		return

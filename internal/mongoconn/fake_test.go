@@ -70,7 +70,7 @@ func serveOn(t testing.TB, ln net.Listener, cfg *tls.Config) *fake {
 				nc = tls.Server(nc, cfg)
 			}
 			f.mu.Lock()
-			if f.stopped { // accepted just before, and hung up by nobody else
+			if f.stopped { // Accepted just before, and hung up by nobody else.
 				f.mu.Unlock()
 				raw.Close()
 				return

@@ -192,7 +192,7 @@ func TestAMemberIsFoundAgainByTheSameClientAfterEverythingButAMove(t *testing.T)
 	}
 }
 
-func TestAFrozenMemberIsLostWithinTheConnectTimeout(t *testing.T) {
+func TestAFrozenMemberIsLostByTheConnectTimeout(t *testing.T) {
 	set := startSet(t, replset.Options{})
 	m := secondaries(set)[0]
 	u, err := ParseURI(set.URI())
@@ -205,7 +205,7 @@ func TestAFrozenMemberIsLostWithinTheConnectTimeout(t *testing.T) {
 	_, slow := open(t, DirectConfig{Host: m.Host(), Base: u.Options, ConnectTimeout: time.Hour})
 	until(t, slow.hellos, "a hello", func(h Hello) bool { return h.Kind == Secondary })
 	m.Freeze()
-	for len(h.lost) > 0 { // by a machine that is as slow as that
+	for len(h.lost) > 0 { // By a machine that is as slow as that.
 		<-h.lost
 	}
 	next(t, h.lost, "a loss")

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"os"
 	"slices"
 	"strings"
 	"testing"
@@ -12,33 +11,12 @@ import (
 	"time"
 
 	"go.mongodb.org/mongo-driver/v2/bson"
-	"go.uber.org/goleak"
 
+	"github.com/evenkeel/evenkeel/internal/leaktest"
 	"github.com/evenkeel/evenkeel/replset/internal/query"
 )
 
-func TestMain(m *testing.M) {
-	code := m.Run()
-	if code == 0 {
-		code = leaks()
-	}
-	os.Exit(code)
-}
-
-// leaks is 1 if the tests have left goroutines behind. Those that are about to end get the
-// time that a busy machine takes for it, which is more than goleak gives them.
-func leaks() int {
-	for end := time.Now().Add(30 * time.Second); ; {
-		err := goleak.Find()
-		if err == nil {
-			return 0
-		}
-		if time.Now().After(end) {
-			fmt.Fprintln(os.Stderr, "goleak:", err)
-			return 1
-		}
-	}
-}
+func TestMain(m *testing.M) { leaktest.Main(m) }
 
 // cluster is a set in a bubble of time of its own: its members' time-outs pass as
 // soon as nothing else is left to do.

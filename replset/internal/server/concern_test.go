@@ -11,8 +11,8 @@ func withConcern(w bson.D) bson.D {
 	return append(insertOf(bson.NewObjectID()), bson.E{Key: "writeConcern", Value: w})
 }
 
-// limited runs a command whose time is to run out when it has been executed, if at all. On
-// a busy machine it may run out before, and then it gets more.
+// limited runs a command with a maxTimeMS that is to expire not before the command has been executed. On a
+// busy machine it may, and then there is more of it.
 func (w *wire) limited(db string, cmd bson.D) bson.Raw {
 	w.t.Helper()
 	for ms := 20; ; ms *= 2 {

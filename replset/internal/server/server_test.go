@@ -4,9 +4,7 @@ import (
 	"context"
 	"crypto/tls"
 	"encoding/binary"
-	"fmt"
 	"net"
-	"os"
 	"sync"
 	"testing"
 	"time"
@@ -14,31 +12,11 @@ import (
 	"go.mongodb.org/mongo-driver/v2/bson"
 	"go.mongodb.org/mongo-driver/v2/mongo"
 	"go.mongodb.org/mongo-driver/v2/mongo/options"
-	"go.uber.org/goleak"
+
+	"github.com/evenkeel/evenkeel/internal/leaktest"
 )
 
-func TestMain(m *testing.M) {
-	code := m.Run()
-	if code == 0 {
-		code = leaks()
-	}
-	os.Exit(code)
-}
-
-// leaks is 1 if the tests have left goroutines behind. Those that are about to end get the
-// time that a busy machine takes for it, which is more than goleak gives them.
-func leaks() int {
-	for end := time.Now().Add(30 * time.Second); ; {
-		err := goleak.Find()
-		if err == nil {
-			return 0
-		}
-		if time.Now().After(end) {
-			fmt.Fprintln(os.Stderr, "goleak:", err)
-			return 1
-		}
-	}
-}
+func TestMain(m *testing.M) { leaktest.Main(m) }
 
 // served is a server on a loopback port.
 type served struct {
