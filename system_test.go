@@ -79,6 +79,9 @@ type cluster struct {
 	db  string
 	// pem is the directory of the set's certificates, "" where options hand them over.
 	pem string
+	// calm says that nothing is done to the set. Its apps have time-outs that no busy machine
+	// reaches: that such a machine is taken for a host that hangs is not what their tests are about.
+	calm bool
 }
 
 var clusters atomic.Int64
@@ -103,7 +106,7 @@ func anySet(t testing.TB, opts replset.Options) *cluster {
 	if err := set.AwaitSecondaries(soon(t)); err != nil {
 		t.Fatal(err)
 	}
-	c.set, c.uri = set, set.URI()
+	c.set, c.uri, c.calm = set, set.URI(), true
 	return c
 }
 
@@ -142,7 +145,9 @@ func ownSet(t testing.TB, fault string, opts replset.Options) *cluster {
 	if realURI() != "" {
 		t.Skipf("EVENKEEL_URI: a real set cannot be told to do this: %s", fault)
 	}
-	return anySet(t, opts)
+	c := anySet(t, opts)
+	c.calm = false
+	return c
 }
 
 // awaitReal waits until a real set has one primary for all of its members, and each of the others follows it.
@@ -337,6 +342,12 @@ func (c *cluster) play(t testing.TB, cfg app.Config) *game {
 	}
 	if cfg.EventBuffer == 0 {
 		cfg.EventBuffer = 10_000
+	}
+	if c.calm && cfg.HungAfter == 0 {
+		cfg.HungAfter = patience
+	}
+	if c.calm && cfg.ConnectTimeout == 0 {
+		cfg.ConnectTimeout = patience
 	}
 	a, err := app.Start(context.Background(), cfg)
 	if err != nil {
