@@ -336,7 +336,7 @@ func (c *fakeConn) StartSession() (*mongo.Session, error) {
 	return session()
 }
 
-// Close counts what would spin in the driver until its context ends: see incarnation.life.
+// Close counts what would spin in the driver until its context ends: see line.
 func (c *fakeConn) Close() {
 	c.once.Do(func() {
 		c.mu.Lock()

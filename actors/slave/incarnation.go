@@ -99,13 +99,9 @@ type incarnation struct {
 
 	// The connection, nil but while there is one, its number, 0 while there is none, and
 	// the latest hello over it.
-	conn   Conn
+	conn   *line
 	number uint64
 	hello  mongoconn.Hello
-	// life is over just before the connection is closed, which ends what was asked over it: what waits for a
-	// server when its client is closed spins in the driver until its context ends, or its selection time-out.
-	life context.Context
-	end  context.CancelFunc
 
 	// The connection to where the host's name leads now, while that is tried; see move.go.
 	next *move
@@ -263,7 +259,7 @@ func (i *incarnation) after(d time.Duration) {
 func (i *incarnation) ask(timeout time.Duration, question func(context.Context) error) {
 	i.unwait()
 	i.wait = numbers.Add(1)
-	h, self, life, msg := i.h, i.self, i.life, answerMsg{wait: i.wait}
+	h, self, life, msg := i.h, i.self, i.conn.life, answerMsg{wait: i.wait}
 	go func() {
 		ctx, cancel := context.WithTimeout(life, timeout)
 		defer cancel()
@@ -300,13 +296,12 @@ func (i *incarnation) dial() {
 	}
 	i.enter(Dialing, messages.RoleUnknown, h.view.Load().reason)
 	i.number, i.hello = numbers.Add(1), mongoconn.Hello{}
-	conn, err := h.cfg.Open(h.name, &observer{h, i.self, i.number})
+	conn, err := h.open(&observer{h, i.self, i.number})
 	if err != nil {
 		i.redial(err)
 		return
 	}
 	i.conn = conn
-	i.life, i.end = context.WithCancel(context.Background())
 }
 
 // observer passes on what the connection sees.
@@ -400,9 +395,6 @@ func (i *incarnation) disconnect() {
 	i.h.cfg.Claims.release(i.h)
 	i.forgetLag()
 	i.lag, i.behind = 0, false
-	if i.end != nil {
-		i.end()
-	}
 	if i.conn != nil {
 		i.conn.Close()
 		i.conn = nil

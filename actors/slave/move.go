@@ -24,14 +24,12 @@ var errMoveTimeout = errors.New("evenkeel: nobody has answered there in time")
 // move is a second connection while it is checked.
 type move struct {
 	why    *mongoconn.MovedError
-	conn   Conn
+	conn   *line
 	number uint64
 	hello  mongoconn.Hello
-	asked  time.Time          // when the ping was sent; zero before
-	took   time.Duration      // by it
-	cancel context.CancelFunc // of the time that it has
-	life   context.Context    // as an incarnation's
-	end    context.CancelFunc
+	asked  time.Time     // when the ping was sent; zero before
+	took   time.Duration // by it
+	late   *time.Timer   // ends the time that it has
 }
 
 // nextMsg is the end of a second connection's check.
@@ -56,22 +54,15 @@ func (i *incarnation) onMoved(why *mongoconn.MovedError) {
 	}
 	h, self := i.h, i.self
 	n := &move{why: why, number: numbers.Add(1)}
-	conn, err := h.cfg.Open(h.name, &observer{h, self, n.number})
+	conn, err := h.open(&observer{h, self, n.number})
 	if err != nil {
 		h.stay(why, err)
 		return
 	}
 	n.conn = conn
-	n.life, n.end = context.WithCancel(context.Background())
-	// As long as for a first hello and for a ping.
-	ctx, cancel := context.WithTimeout(n.life, 2*h.cfg.CheckTimeout)
-	n.cancel = cancel
 	msg := nextMsg{conn: n.number, err: errMoveTimeout}
-	context.AfterFunc(ctx, func() {
-		if errors.Is(ctx.Err(), context.DeadlineExceeded) {
-			h.send(self, msg)
-		}
-	})
+	// As long as for a first hello and for a ping.
+	n.late = time.AfterFunc(2*h.cfg.CheckTimeout, func() { h.send(self, msg) })
 	i.next = n
 }
 
@@ -89,7 +80,7 @@ func (i *incarnation) onNextHello(hello mongoconn.Hello) {
 	n.asked = time.Now()
 	h, self, msg := i.h, i.self, nextMsg{conn: n.number}
 	go func() {
-		ctx, cancel := context.WithTimeout(n.life, h.cfg.CheckTimeout)
+		ctx, cancel := context.WithTimeout(n.conn.life, h.cfg.CheckTimeout)
 		defer cancel()
 		msg.err = guarded(func() error { return n.conn.Ping(ctx) })
 		h.send(self, msg)
@@ -120,21 +111,18 @@ func (i *incarnation) onNextAnswer(err error) {
 
 // swap puts the second connection in the first one's place.
 func (i *incarnation) swap() {
-	h, n, svc, conn, end := i.h, i.next, i.svc, i.conn, i.end
-	n.cancel()
+	h, n, svc, conn := i.h, i.next, i.svc, i.conn
+	n.late.Stop()
 	i.next = nil
 	i.unwait() // A suspicion is of the old one.
 	before := i.hello
-	i.conn, i.number, i.hello, i.opening, i.life, i.end = n.conn, n.number, n.hello, n.took, n.life, n.end
+	i.conn, i.number, i.hello, i.opening = n.conn, n.number, n.hello, n.took
 	i.svc = i.serviceOf(n.conn)
 	h.live.Store(i.svc)
 	// It joins before the other one leaves: there is no moment without one of them.
 	h.cfg.Router.Join(i.svc, i.member())
 	h.cfg.Router.Leave(svc)
-	svc.drain(func() {
-		end()
-		conn.Close()
-	})
+	svc.drain(conn.Close)
 	h.moved(n.why)
 	i.follow(before)
 	i.noteLag()
@@ -153,7 +141,7 @@ func (i *incarnation) stay(err error) {
 func (i *incarnation) endMove() {
 	if n := i.next; n != nil {
 		i.next = nil
-		n.end()
+		n.late.Stop()
 		n.conn.Close()
 	}
 }

@@ -213,7 +213,7 @@ func TestAHostThatIsBeingConnectedHasNowhereToMove(t *testing.T) {
 	}
 }
 
-// What was asked over a connection ends with it: see incarnation.life, and fakeConn.Close, which looks.
+// What was asked over a connection ends with it: see line, and fakeConn.Close, which looks.
 func TestTheQuestionsOfAMoveEndWithTheirConnections(t *testing.T) {
 	for name, end := range map[string]func(w *world, h *Host, old, next *fakeConn){
 		"the second one, as the host is lost": func(w *world, h *Host, old, next *fakeConn) {

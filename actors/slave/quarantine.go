@@ -72,7 +72,7 @@ func (i *incarnation) onQuarantine() {
 	if err != nil {
 		return
 	}
-	life := i.life
+	life := i.conn.life
 	go func() {
 		defer conn.Close()
 		ctx, cancel := context.WithTimeout(life, h.cfg.CheckTimeout)

@@ -67,20 +67,23 @@ func (r *returns) stalled(slice map[string]int64, now time.Time) time.Duration {
 	if r.looked.IsZero() || late <= 0 {
 		return 0
 	}
-	var reads, before int64
-	for _, n := range slice {
-		reads += n
-	}
+	var before int64
 	for _, s := range r.slices {
-		for _, n := range s {
-			before += n
-		}
+		before += reads(s)
 	}
 	usual := float64(before) / float64(max(1, len(r.slices))*int(sliceEvery)) * float64(now.Sub(r.looked))
-	if float64(reads) >= usual/2 {
+	if float64(reads(slice)) >= usual/2 {
 		return 0
 	}
 	return late
+}
+
+// reads are those of all hosts in a slice.
+func reads(slice map[string]int64) (n int64) {
+	for _, own := range slice {
+		n += own
+	}
+	return n
 }
 
 func (r *returns) hasShare(host string, serving int) bool {
@@ -90,9 +93,7 @@ func (r *returns) hasShare(host string, serving int) bool {
 	var own, all int64
 	for _, s := range r.slices {
 		own += s[host]
-		for _, n := range s {
-			all += n
-		}
+		all += reads(s)
 	}
 	return all >= shareReads && float64(own) >= sharePart*float64(all)/float64(serving)
 }
